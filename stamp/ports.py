@@ -1,0 +1,105 @@
+"""What the runtime asks of the world: a store, a clock, an observer. Each promise is in the docstring.
+
+`stamp.stores.conformance` holds every sentence about stores against an adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from brokers.contract import Clock as Clock
+from brokers.contract import Publication
+from stamp.events import Event
+
+
+class Observer(Protocol):
+    """Gets every runtime event, frozen, in the order in which they happened.
+
+    Called on the event loop and never awaited, so it must be quick. One that raises is disabled and logged
+    once; it never breaks a message.
+    """
+
+    def __call__(self, event: Event) -> None: ...
+
+
+class Transaction(Protocol):
+    """One open local transaction: the user's rows, the inbox and the outbox commit together or not at all."""
+
+    @property
+    def native(self) -> Any:
+        """The driver's own object (`hop.tx`): users write the SQL they know."""
+        ...
+
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
+        """Undo everything done inside, by the user and by the toolkit, when the block raises; then raise on.
+
+        Savepoints do not nest. Raises `TransactionHijacked` when the block ends and the surrounding transaction
+        is no longer open (a handler committed or rolled back by itself).
+        """
+        ...
+
+    async def first_seen(self, consumer: str, message_id: str, *, expires: float | None) -> bool:
+        """Record in the inbox that `consumer` handles this message; False when it already did.
+
+        Scoped to the consumer: another consumer may handle the same message id. `expires` (epoch seconds) is
+        when the row may be pruned; `None` keeps it.
+        """
+        ...
+
+    async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
+        """Write outbox rows, in order, leased to this process. A message id already there is left as it is."""
+        ...
+
+
+class Store(Protocol):
+    """A service's local database as the toolkit uses it. Shared by the tasks of a process and by several processes."""
+
+    async def open(self) -> None:
+        """Connect and create the toolkit's tables when they are missing. Raises `StoreUnavailable` with the fix."""
+        ...
+
+    async def close(self) -> None:
+        """Write down what is buffered (`sent`), release connections. Idempotent."""
+        ...
+
+    def begin(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction that commits when the block ends and rolls back when it raises.
+
+        Raises `StoreUnavailable` (transient) when the database is out of reach, locked or full: at entry, inside
+        or at commit. After it nothing of the block is in the database, or (lost at commit) the inbox will tell.
+        """
+        ...
+
+    async def sent(self, message_ids: Sequence[str]) -> None:
+        """Confirmed by the broker: forget these outbox rows.
+
+        May be buffered and written with the next commit, `flush` or `close`: a crash before that only causes a
+        re-send, which the next inbox drops.
+        """
+        ...
+
+    async def unsent(self, message_ids: Sequence[str]) -> None:
+        """The publish failed: end the lease, so that any relay may claim these rows at once."""
+        ...
+
+    async def flush(self) -> None:
+        """Write what `sent` buffered."""
+        ...
+
+    async def claim(self, limit: int, *, lease: float) -> Sequence[Publication]:
+        """Lease up to `limit` outbox rows that nobody holds, oldest first, to this process for `lease` seconds.
+
+        Two processes never hold a lease on one row at the same time. Rows of one run come in order. A row whose
+        transaction commits late is found by a later call (no "last id" is remembered).
+        """
+        ...
+
+    async def backlog(self) -> int:
+        """Outbox rows not yet forgotten: the relay's lag as a number."""
+        ...
+
+    async def prune(self, now: float, *, limit: int = 1000) -> int:
+        """Delete up to `limit` inbox rows that expired before `now` (epoch seconds); how many went."""
+        ...
