@@ -1,0 +1,52 @@
+# Two verbs do all the set-up: `make demo` and `make test`. `make` alone prints them all.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BROKER ?= memory
+EXAMPLE ?= tickets
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help env servers demo test test-fast check bench docs clean
+
+help: ## these lines
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+env: $(READY) ## the environment in .venv
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; say PYTHON=/path/to/python3.11"; exit 78; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	touch $(READY)
+
+servers: ## RabbitMQ and PostgreSQL, installed if they are missing
+	@sh tests/install_servers.sh
+
+demo: env ## the ticket workflow; BROKER=rabbitmq runs it on a real private node
+	@if [ "$(BROKER)" = rabbitmq ] && [ -z "$$AMQP_URL" ]; then sh tests/install_servers.sh rabbitmq; fi
+	@$(BIN)/stamp demo --broker $(BROKER)
+
+test: env servers ## every test, on memory, RabbitMQ, SQLite and PostgreSQL
+	$(BIN)/python -m pytest
+
+test-fast: env ## what needs no server
+	$(BIN)/python -m pytest -m 'not rabbitmq and not postgres'
+
+check: env ## ruff, mypy, pyright, arrows, generated docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -q tests/house
+
+bench: env servers ## measure the codec and the chain, and rewrite docs/benchmarks.md
+	$(BIN)/python -m benchmarks codec
+	$(BIN)/python -m benchmarks chain
+
+docs: env ## write the generated parts of docs/ again
+	$(BIN)/python -m docs.generate
+
+clean: ## remove what these verbs made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
