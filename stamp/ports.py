@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
@@ -103,3 +104,13 @@ class Store(Protocol):
     async def prune(self, now: float, *, limit: int = 1000) -> int:
         """Delete up to `limit` inbox rows that expired before `now` (epoch seconds); how many went."""
         ...
+
+
+async def sleep(clock: Clock, seconds: float) -> None:
+    """Wait by the clock given, so that a test that owns the clock owns the wait."""
+    done = asyncio.get_running_loop().create_future()
+    cancel = clock.call_later(seconds, lambda: done.done() or done.set_result(None))
+    try:
+        await done
+    finally:
+        cancel()

@@ -1,0 +1,271 @@
+"""Between bytes and stamps: every check that a message passes before a handler sees it, and before it is sent.
+
+Reading, in this order: the header is there, its size, its signature (over raw bytes, before anything is parsed),
+its nesting, JSON, format, `crit` and phase, the schema of the header part, workflow and version, the hop guard, the
+last history entry, the state, the payload. History before the last entry was validated by whoever wrote it;
+doing it again at every hop would cost O(n²) over a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from brokers.contract import Message
+from stamp.errors import (
+    Looping,
+    NoStamp,
+    OutputInvalid,
+    PayloadInvalid,
+    SignatureInvalid,
+    StampInvalid,
+    StampTooLarge,
+    StampUnreadable,
+    StateInvalid,
+    TooNew,
+    UnknownWorkflow,
+)
+from stamp.ids import is_uuid
+from stamp.model import ENDED, FORMAT, Stamp, encoded_size
+from stamp.nesting import depth_exceeds
+from stamp.schema import entry_checker, header_checker
+from stamp.seal import KeyRing
+from stamp.workflow import Workflow
+
+STAMP = "stamp"
+SIGNATURE = "stamp_signature"
+ATTEMPT = "stamp_attempt"
+JSON = "application/json"
+
+SOFT_LIMIT = 16 * 1024
+HARD_LIMIT = 64 * 1024
+NESTING = 32
+
+FEATURES: frozenset[str] = frozenset()
+"""Values of `crit` that this version understands."""
+
+PHASES = ENDED | {"forward", "backward"}
+
+Versions = Mapping[int, Workflow]
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_any = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder().encode
+_MAJOR = FORMAT.split(".", maxsplit=1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message that passed every check that needs no handler."""
+
+    stamp: Stamp
+    workflow: Workflow
+    message: Message
+    payload: Any
+    """The body as plain values, valid against its event's schema; `None` for an undo."""
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codec:
+    """Reads and writes messages of the workflows given. Pure: keys and versions are all it knows."""
+
+    keys: KeyRing | None = None
+    soft_limit: int = SOFT_LIMIT
+    hard_limit: int = HARD_LIMIT
+    features: frozenset[str] = field(default=FEATURES)
+
+    def decode(self, message: Message, versions: Versions) -> Arrival:
+        """Check and open a message of one workflow, of which `versions` are known here.
+
+        Raises one of `stamp.errors.Theirs`; the message is then held, whole, under its reason.
+        """
+        text = header_text(message)
+        self._verify(message, text, signed=any(workflow.signed for workflow in versions.values()))
+        stamp = parse(text)
+        check_readable(stamp, self.features)
+        check_header(stamp)
+        workflow = known_version(stamp, versions)
+        _check_identity(message, stamp)
+        if stamp.seq >= workflow.hop_guard and stamp.phase == "forward":
+            raise Looping(
+                f"{stamp.seq} hops and still going forward; the hop guard of {workflow.label} is {workflow.hop_guard}",
+                fix="look for a loop in the table, or raise hop_guard=",
+            )
+        _check_state(stamp, workflow)
+        payload = None if message.type.startswith("undo:") else _read_payload(message, stamp, workflow)
+        return Arrival(stamp, workflow, message, payload, attempt_of(message))
+
+    def encode(self, stamp: Stamp) -> str:
+        """The header value of a stamp, within its budget. Raises `StampTooLarge`."""
+        text = stamp.to_json()
+        if len(text) > self.hard_limit:
+            raise StampTooLarge(
+                f"the stamp of {stamp.workflow} would be {len(text)} bytes, over the limit of {self.hard_limit};"
+                f" biggest: {biggest_members(stamp)}",
+                fix="keep large data in your database and put its key into the state",
+            )
+        return text.decode()
+
+    def sign(self, *, message_id: str, type_: str, stamp: str, body: bytes) -> str | None:
+        """The value of the signature header, or `None` when there is no signing key."""
+        if self.keys is None:
+            return None
+        return self.keys.sign(message_id=message_id, type_=type_, stamp=stamp.encode(), body=body)
+
+    def _verify(self, message: Message, text: bytes, *, signed: bool) -> None:
+        if not signed:
+            return
+        if self.keys is None:
+            raise SignatureInvalid(
+                "this workflow is signed and the service has no keys", fix="give the service a key ring: Service(keys=)"
+            )
+        self.keys.verify(
+            message.headers.get(SIGNATURE),
+            app_id=message.app_id,
+            message_id=message.message_id,
+            type_=message.type,
+            stamp=text,
+            body=message.body,
+        )
+
+
+def header_text(message: Message, limit: int = HARD_LIMIT) -> bytes:
+    """The stamp header's bytes, within the size limit."""
+    value = message.headers.get(STAMP)
+    if value is None:
+        raise NoStamp("the message has no `stamp` header", fix="publish it through the toolkit, or start a run with it")
+    if not isinstance(value, str | bytes | bytearray):
+        raise StampUnreadable(f"the `stamp` header is a {type(value).__name__}, not a text")
+    text = value.encode(errors="surrogatepass") if isinstance(value, str) else bytes(value)
+    if len(text) > limit:
+        raise StampUnreadable(f"the stamp has {len(text)} bytes, the limit is {limit}")
+    return text
+
+
+def parse(text: bytes) -> Stamp:
+    """JSON to a stamp, for anybody: no workflow is needed. Raises `StampUnreadable`."""
+    if depth_exceeds(text, NESTING):
+        raise StampUnreadable(f"the stamp is nested more than {NESTING} levels deep")
+    try:
+        members = _members.decode(text)
+        trail = members.pop("history", None)
+        values = {name: _any.decode(value) for name, value in members.items()}
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise StampUnreadable(f"the stamp is not a JSON object: {error}") from None
+    return Stamp(values, None if trail is None else bytes(trail))
+
+
+def check_readable(stamp: Stamp, features: frozenset[str] = FEATURES) -> None:
+    """Tell what is too new from what is wrong: an unknown major, `crit` or phase waits for a newer reader."""
+    version = stamp.values.get("stamp")
+    if isinstance(version, str) and version.partition(".")[0] != _MAJOR and version.replace(".", "").isdigit():
+        raise TooNew(f"stamp format {version} is not {_MAJOR}.x", fix="upgrade this service")
+    crit = stamp.values.get("crit", [])
+    unknown = [name for name in crit if name not in features] if isinstance(crit, list) else []
+    if unknown:
+        raise TooNew(f"the stamp needs a feature that this reader lacks: {unknown[:5]}", fix="upgrade this service")
+    phase = stamp.values.get("phase")
+    if isinstance(phase, str) and phase not in PHASES:
+        raise TooNew(f"unknown phase {phase[:40]!r}", fix="upgrade this service")
+
+
+def check_header(stamp: Stamp) -> None:
+    """The header part and the newest entry against `schemas/stamp/1.json`. Raises `StampInvalid`."""
+    checker = header_checker()
+    if not checker.is_valid(stamp.values):
+        raise StampInvalid(checker.explain(stamp.values))
+    if stamp.trail is None:
+        return
+    try:
+        entry = stamp.last_entry()
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise StampInvalid(f"history is not an array of entries: {error}") from None
+    if entry is None:
+        return
+    if not entry_checker().is_valid(entry):
+        raise StampInvalid(f"history[-1]: {entry_checker().explain(entry)}")
+    if entry["seq"] != stamp.seq and stamp.branch is None:
+        raise StampInvalid(f"seq is {stamp.seq}, but the last entry has {entry['seq']}")
+
+
+def known_version(stamp: Stamp, versions: Versions) -> Workflow:
+    """The definition that the run is pinned to. Raises `UnknownWorkflow` or `TooNew`."""
+    name = next(iter(versions.values())).name if versions else ""
+    if stamp.workflow != name:
+        raise UnknownWorkflow(
+            f"this queue belongs to {name or 'no workflow'}, the stamp to {stamp.workflow}",
+            fix="look at who published it, or register the workflow with a handler",
+        )
+    workflow = versions.get(stamp.version)
+    if workflow is None:
+        known = ", ".join(str(version) for version in sorted(versions))
+        raise TooNew(
+            f"{name} version {stamp.version} is not known here (known: {known})",
+            fix="deploy a service that knows it, then it is released by itself",
+        )
+    return workflow
+
+
+def attempt_of(message: Message) -> int:
+    """The transport attempt of this delivery, from 1; a header that is not a sensible number counts as 1."""
+    attempt = message.headers.get(ATTEMPT, 1)
+    return attempt if isinstance(attempt, int) and 1 <= attempt <= 1_000_000 else 1
+
+
+def _check_identity(message: Message, stamp: Stamp) -> None:
+    if not is_uuid(message.message_id):
+        raise StampInvalid(
+            f"message_id {message.message_id[:80]!r} is not a UUID", fix="see the wire format: ids are UUIDv5"
+        )
+    if stamp.phase in ENDED:
+        raise StampInvalid(f"the run has ended ({stamp.phase}): no step follows")
+    named = message.type.removeprefix("undo:")
+    if message.type.startswith("undo:") != (stamp.phase == "backward") or (
+        named == message.type and named != stamp.event
+    ):
+        raise StampInvalid(
+            f"type {message.type[:80]!r} does not fit phase {stamp.phase} and event {stamp.event!r}",
+            fix="type is the stamp's event, or undo:<step> while the run goes backward",
+        )
+
+
+def _check_state(stamp: Stamp, workflow: Workflow) -> None:
+    checker = workflow.contract.state
+    if not checker.is_valid(stamp.state):
+        raise StateInvalid(f"state of {workflow.label}: {checker.explain(stamp.state)}")
+
+
+def _read_payload(message: Message, stamp: Stamp, workflow: Workflow) -> Any:
+    try:
+        if depth_exceeds(message.body, NESTING):
+            raise PayloadInvalid(f"the body is nested more than {NESTING} levels deep")
+        payload = _any.decode(message.body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise PayloadInvalid(f"the body is not JSON: {error}") from None
+    checker = workflow.contract.event(stamp.event)
+    if not checker.is_valid(payload):
+        raise PayloadInvalid(f"{stamp.event} of {workflow.label}: {checker.explain(payload)}")
+    return payload
+
+
+def write_payload(event: object, workflow: Workflow) -> bytes:
+    """An event as the body that travels. Raises `OutputInvalid` when its schema refuses it."""
+    checker = workflow.contract.event(type(event).__name__)
+    plain = msgspec.to_builtins(event)
+    if not checker.is_valid(plain):
+        raise OutputInvalid(f"{type(event).__name__}: {checker.explain(plain)}", fix="mend the event in the handler")
+    return _encode(plain)
+
+
+def biggest_members(stamp: Stamp) -> str:
+    """The three largest members with their sizes, those inside `state` by path."""
+    sizes = {name: encoded_size(value) for name, value in stamp.values.items() if name != "state"}
+    sizes |= {f"state.{name}": encoded_size(value) for name, value in stamp.state.items()}
+    sizes["history"] = len(stamp.trail or b"")
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:3]
+    return ", ".join(f"{name} {size} bytes" for name, size in largest)
+

@@ -1,0 +1,90 @@
+"""Which exchanges and queues a workflow needs, by name. Names come from the table, never from a message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from brokers.contract import Binding, Declarable, Exchange, Queue
+from stamp.duration import text
+from stamp.workflow import Step, Workflow
+
+HELD = "stamp.held"
+JOURNAL = "stamp.journal"
+DELAY = "stamp.delay."
+
+DELIVERY_LIMIT = 100
+"""Redeliveries of a work queue before the broker itself parks the message: set explicitly because 4.x has a default
+of 20, high because lost connections count too. It guards against messages that kill the process; it is not the
+retry policy."""
+
+HELD_DELIVERY_LIMIT = 1_000_000
+"""Looking at held messages returns them to the queue: that must never spend them."""
+
+
+def work_queue(workflow: str, step: Step) -> str:
+    """The queue of a step: `<service>.<workflow>.<step>`."""
+    return f"{step.service}.{workflow}.{step.name}"
+
+
+def held_queue(service: str) -> str:
+    """Where a service's held messages are parked."""
+    return f"{HELD}.{service}"
+
+
+def delay_exchange(pause: float) -> str:
+    """The rung of the delay ladder for `pause` seconds (exchange and queue have one name)."""
+    return DELAY + text(pause)
+
+
+def undo_key(step: str) -> str:
+    """The routing key of a step's undo."""
+    return f"undo.{step}"
+
+
+def end_key(outcome: str) -> str:
+    """The routing key of the terminal notice: `end.completed`, `end.compensated` or `end.failed`."""
+    return f"end.{outcome}"
+
+
+def held_parts(service: str) -> list[Declarable]:
+    """The service's held exchange and queue; declared before the work queues that dead-letter into it."""
+    return [
+        Exchange(HELD),
+        Queue(name=held_queue(service), delivery_limit=HELD_DELIVERY_LIMIT),
+        Binding(held_queue(service), HELD, service),
+    ]
+
+
+def step_parts(workflow: Workflow, step: Step) -> list[Declarable]:
+    """The workflow's exchange and one step's work queue with its bindings."""
+    queue = work_queue(workflow.name, step)
+    return [
+        Exchange(workflow.name),
+        Queue(
+            name=queue,
+            dead_letter_exchange=HELD,
+            dead_letter_key=step.service,
+            delivery_limit=DELIVERY_LIMIT,
+            at_least_once=True,
+        ),
+        Binding(queue, workflow.name, step.event),
+        *([Binding(queue, workflow.name, undo_key(step.name))] if step.undo else []),
+    ]
+
+
+def delay_parts(pause: float) -> list[Declarable]:
+    """One rung of the ladder: what expires goes to the queue that its routing key names."""
+    name = delay_exchange(pause)
+    return [
+        Exchange(name, "fanout"),
+        Queue(name=name, ttl_ms=int(pause * 1000), dead_letter_exchange="", at_least_once=True),
+        Binding(name, name),
+    ]
+
+
+def journal_parts(exchanges: Iterable[str], *, max_age: str, max_bytes: int) -> list[Declarable]:
+    """The journal stream and its bindings to the exchanges it taps."""
+    return [
+        Queue(name=JOURNAL, kind="stream", max_age=max_age, max_bytes=max_bytes),
+        *(Binding(JOURNAL, exchange) for exchange in exchanges),
+    ]

@@ -1,0 +1,54 @@
+"""Running without a local database: at least once, nothing remembered, ids deterministic all the same."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from brokers.contract import Publication
+
+
+class NoTransaction:
+    """Stands where a transaction would: sees every message as new and writes nothing."""
+
+    native = None
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        yield
+
+    async def first_seen(self, consumer: str, message_id: str, *, expires: float | None) -> bool:  # noqa: ARG002
+        return True
+
+    async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
+        """The publications go out before the delivery is acknowledged; there is nowhere to keep them."""
+
+
+class NoStore:
+    """`store=None`: a delivery is acknowledged only after its messages are confirmed, so nothing is lost.
+
+    A crash in between means that the step runs again; the next service sees the same message ids twice.
+    """
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[NoTransaction]:
+        yield NoTransaction()
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def sent(self, message_ids: Sequence[str]) -> None: ...
+
+    async def unsent(self, message_ids: Sequence[str]) -> None: ...
+
+    async def flush(self) -> None: ...
+
+    async def claim(self, limit: int, *, lease: float) -> Sequence[Publication]:  # noqa: ARG002
+        return ()
+
+    async def backlog(self) -> int:
+        return 0
+
+    async def prune(self, now: float, *, limit: int = 1000) -> int:  # noqa: ARG002
+        return 0

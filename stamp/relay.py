@@ -1,0 +1,54 @@
+"""Publishes what a process left behind in its outbox: rows whose lease ran out, confirmed, then forgotten."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from stamp.errors import StoreUnavailable
+from stamp.events import RelaySent
+from stamp.nostore import NoStore
+from stamp.ports import Clock, Store, sleep
+from stamp.sending import Sender, Teller
+
+log = logging.getLogger("stamp")
+
+LEASE = 30.0
+BATCH = 100
+
+
+@dataclass(slots=True, kw_only=True)
+class Relay:
+    """One per open service; starts with it, not lazily. Several processes share the rows by leases."""
+
+    service: str
+    store: Store | NoStore
+    sender: Sender
+    clock: Clock
+    tell: Teller
+    interval: float = 1.0
+
+    async def run(self) -> None:
+        """Look for rows for ever. A store or broker that is away is waited for."""
+        while True:
+            await sleep(self.clock, 0 if await self._pass() else self.interval)
+
+    async def _pass(self) -> int:
+        try:
+            return await self.once()
+        except StoreUnavailable as error:
+            log.warning("%s: the relay waits: %s", self.service, error)
+            return 0
+
+    async def once(self) -> int:
+        """Publish one batch of claimed rows; how many went out."""
+        await self.store.flush()
+        rows = await self.store.claim(BATCH, lease=LEASE)
+        if not rows:
+            return 0
+        await self.sender.send(rows)
+        await self.store.flush()
+        if self.tell.listening:
+            lag = await self.store.backlog()
+            self.tell(RelaySent(service=self.service, sent=len(rows), lag=lag, at=self.clock.now()))
+        return len(rows)

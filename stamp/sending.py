@@ -1,0 +1,133 @@
+"""Publishing what a service has decided to send: confirmed and routed, or held; and telling observers of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from brokers.contract import Broker, Publication
+from brokers.errors import BrokerError, MessageTooLarge, NotFound, Unroutable
+from stamp import outgoing
+from stamp.events import Event, MessageHeld, Paused, Resumed
+from stamp.layout import DELAY, delay_parts
+from stamp.nostore import NoStore
+from stamp.ports import Clock, Observer, Store, sleep
+from stamp.retry import LADDER
+
+log = logging.getLogger("stamp")
+
+BACKOFF = (0.1, 0.3, 1.0, 2.0, 5.0)
+
+
+@dataclass(slots=True)
+class Teller:
+    """Hands events to observers; one that raises is disabled and logged once."""
+
+    observers: list[Observer] = field(default_factory=list)
+
+    @property
+    def listening(self) -> bool:
+        """Whether anybody listens: without, no event needs to be made."""
+        return bool(self.observers)
+
+    def __call__(self, event: Event) -> None:
+        for observer in tuple(self.observers):
+            try:
+                observer(event)
+            except Exception:
+                log.exception("observer %r raised and is disabled", observer)
+                self.observers.remove(observer)
+
+
+@dataclass(slots=True, kw_only=True)
+class Sender:
+    """Sends bursts and doesn't come back before every message is confirmed or held."""
+
+    service: str
+    broker: Broker
+    store: Store | NoStore
+    clock: Clock
+    tell: Teller
+    declare: Callable[[], Awaitable[None]]
+    """Declares the service's topology again, after something of it was found missing."""
+    rungs: set[str] = field(default_factory=set)
+
+    async def send(self, publications: Sequence[Publication]) -> None:
+        """Publish a burst; try again while the broker is away, hold what can't be routed."""
+        waiting = list({publication.message.message_id: publication for publication in publications}.values())
+        tries = 0
+        while waiting:
+            await self._declare_rungs(waiting)
+            outcomes = await self.broker.publish_all(waiting)
+            done, waiting, worst = self._sort(waiting, outcomes)
+            await self.store.sent(done)
+            if worst is not None:
+                await self._pause(worst, tries)
+                tries += 1
+        if tries:
+            self.tell(Resumed(service=self.service, what="broker", at=self.clock.now()))
+
+    async def try_once(self, publications: Sequence[Publication]) -> BrokerError | None:
+        """Publish a burst once. What failed for now is left to the relay; its error is returned."""
+        if not publications:
+            return None
+        outcomes = await self.broker.publish_all(publications)
+        done, waiting, worst = self._sort(publications, outcomes)
+        await self.store.sent(done)
+        if waiting:
+            await self.store.unsent([publication.message.message_id for publication in waiting])
+        return worst
+
+    def _sort(
+        self, publications: Sequence[Publication], outcomes: Sequence[BrokerError | None]
+    ) -> tuple[list[str], list[Publication], BrokerError | None]:
+        done: list[str] = []
+        waiting: list[Publication] = []
+        worst: BrokerError | None = None
+        for publication, error in zip(publications, outcomes, strict=True):
+            if error is None:
+                done.append(publication.message.message_id)
+            elif isinstance(error, Unroutable | MessageTooLarge) and publication.exchange != outgoing.HELD:
+                waiting.append(self._held(publication, error))
+            else:
+                waiting.append(publication)
+                worst = error
+        return done, waiting, worst
+
+    def _held(self, publication: Publication, error: BrokerError) -> Publication:
+        reason = "unroutable" if isinstance(error, Unroutable) else "too-large"
+        now = self.clock.now()
+        message = publication.message
+        self.tell(
+            MessageHeld(
+                service=self.service,
+                queue="",
+                message_id=message.message_id,
+                reason=reason,
+                detail=str(error),
+                at=now,
+            )
+        )
+        origin = {outgoing.HELD_EXCHANGE: publication.exchange, outgoing.HELD_KEY: publication.routing_key}
+        return outgoing.held(
+            message, service=self.service, reason=reason, detail=str(error), now=now, origin=origin
+        )
+
+    async def _pause(self, error: BrokerError, tries: int) -> None:
+        if not tries:
+            self.tell(Paused(service=self.service, what="broker", detail=str(error), at=self.clock.now()))
+            log.warning("%s: publishing waits: %s", self.service, error)
+        if isinstance(error, NotFound | Unroutable):
+            self.rungs.clear()
+            await self.declare()
+        await sleep(self.clock, BACKOFF[min(tries, len(BACKOFF) - 1)])
+
+    async def _declare_rungs(self, publications: Sequence[Publication]) -> None:
+        """Rungs of the delay ladder are declared when they are first needed."""
+        for publication in publications:
+            name = publication.exchange
+            if name.startswith(DELAY) and name not in self.rungs:
+                pause = next(step for step in LADDER if delay_parts(step)[0].name == name)  # type: ignore[union-attr]
+                await self.broker.declare(delay_parts(pause))
+                self.rungs.add(name)

@@ -1,0 +1,263 @@
+"""A participant: its handlers, its local transactions, its life from open to drained."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+import msgspec
+
+from brokers.contract import Broker, Declarable
+from brokers.registry import broker_for
+from stamp.codec import Codec
+from stamp.delivery import Handler, Station
+from stamp.decision import begin
+from stamp.errors import DefinitionError, NotRunning, OutputInvalid
+from stamp.events import RunStarted
+from stamp.ids import run_id as new_run_id
+from stamp.layout import held_parts, step_parts, work_queue
+from stamp.model import Action
+from stamp.outgoing import publications
+from stamp.ports import Clock, Observer, Store, Transaction
+from stamp.registry import store_for
+from stamp.runtime import Runtime
+from stamp.seal import KeyRing
+from stamp.workflow import Workflow, service_name
+
+log = logging.getLogger("stamp")
+
+H = TypeVar("H", bound=Handler)
+
+
+class Service:
+    """A named participant. It owns steps of workflows and, usually, a local database.
+
+    `batch` deliveries that wait together share a transaction; `concurrency` of those run at once. `keys` sign and
+    verify the stamps of workflows that ask for it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        concurrency: int = 1,
+        batch: int = 64,
+        keys: KeyRing | None = None,
+        observers: Iterable[Observer] = (),
+    ) -> None:
+        self.name = service_name(name)
+        self.concurrency = concurrency
+        self.batch = batch
+        self.codec = Codec(keys=keys)
+        self.observers = list(observers)
+        self._workflows: dict[tuple[str, int], Workflow] = {}
+        self._handlers: dict[tuple[str, int, str, Action], Handler] = {}
+        self._runtime: Runtime | None = None
+
+    def __repr__(self) -> str:
+        return f"<Service {self.name}>"
+
+    def step(self, workflow: Workflow, name: str) -> Callable[[H], H]:
+        """Register the handler `async (event, hop) -> event` of a step. Stack it to serve several versions."""
+        return self._register(workflow, name, "do")
+
+    def undo(self, workflow: Workflow, name: str) -> Callable[[H], H]:
+        """Register the undo `async (hop) -> None` of a step that was declared with `undo=True`."""
+        if not workflow.step(name).undo:
+            raise DefinitionError(f"{workflow.step(name)} is not declared with undo=True", fix="declare it in the table")
+        return self._register(workflow, name, "undo")
+
+    def _register(self, workflow: Workflow, name: str, action: Action) -> Callable[[H], H]:
+        step = workflow.step(name)
+        if step.service != self.name:
+            raise DefinitionError(
+                f"{step} belongs to service {step.service!r}, not {self.name!r}", fix="register it there"
+            )
+        self._know(workflow)
+
+        def register(handler: H) -> H:
+            key = (workflow.name, workflow.version, name, action)
+            if key in self._handlers:
+                raise DefinitionError(f"{step} has two {action} handlers in {self.name!r}", fix="keep one of them")
+            self._handlers[key] = handler
+            return handler
+
+        return register
+
+    def _know(self, workflow: Workflow) -> None:
+        known = self._workflows.setdefault((workflow.name, workflow.version), workflow)
+        if known is not workflow:
+            raise DefinitionError(
+                f"{workflow.label} is defined twice ({known.where}, {workflow.where})", fix="raise the version"
+            )
+
+    @property
+    def workflows(self) -> tuple[Workflow, ...]:
+        """Every workflow version that this service has a handler for."""
+        return tuple(self._workflows.values())
+
+    def stations(self) -> list[Station]:
+        """The step queues of this service. Raises `DefinitionError` for an undo without its handler."""
+        names = dict.fromkeys((workflow, step) for workflow, _, step, _ in self._handlers)
+        return [self.station(workflow, step) for workflow, step in names]
+
+    def station(self, workflow: str, step: str) -> Station:
+        """One step's queue with the versions and handlers that serve it."""
+        handlers = {
+            (version, action): handler
+            for (name, version, line, action), handler in self._handlers.items()
+            if (name, line) == (workflow, step)
+        }
+        versions = {version: self._workflows[workflow, version] for version, action in handlers if action == "do"}
+        for version, definition in versions.items():
+            if definition.step(step).undo and (version, "undo") not in handlers:
+                raise DefinitionError(
+                    f"{definition.step(step)}: undo=True, and {self.name!r} has no undo handler",
+                    fix=f"add @service.undo({workflow}, {step!r})",
+                )
+        if not versions:
+            raise DefinitionError(
+                f"service {self.name!r} has no handler for step {step!r} of {workflow}",
+                fix=f"add @service.step({workflow}, {step!r})",
+            )
+        queue = work_queue(workflow, next(iter(versions.values())).step(step))
+        return Station(queue, step, versions, handlers)
+
+    def topology(self) -> list[Declarable]:
+        """The exchanges, queues and bindings that this service needs, held queue first."""
+        parts = [
+            part
+            for station in self.stations()
+            for workflow in station.versions.values()
+            for part in step_parts(workflow, workflow.step(station.step))
+        ]
+        return list(dict.fromkeys([*held_parts(self.name), *parts]))
+
+    @asynccontextmanager
+    async def open(
+        self,
+        *,
+        broker: str | Broker,
+        store: str | Store | None = None,
+        clock: Clock | None = None,
+        consume: bool = True,
+        journal: bool = True,
+    ) -> AsyncIterator[Runtime]:
+        """Run inside the block: declare, start relay and workers; drain and close at its end.
+
+        `broker` and `store` are URLs, or objects that their owner opens and closes. `store=None` is at least once.
+        `consume=False` opens it for starting runs only. Raises `BrokerUnreachable`, `StoreUnavailable`.
+        """
+        if self._runtime is not None:
+            raise NotRunning(f"service {self.name!r} is open already", fix="open it once, or make a second Service")
+        async with Runtime.opened(self, broker=broker, store=store, clock=clock, journal=journal) as runtime:
+            self._runtime = runtime
+            try:
+                if consume:
+                    await runtime.start_consuming()
+                yield runtime
+            finally:
+                self._runtime = None
+
+    async def run(
+        self,
+        *,
+        broker: str | Broker,
+        store: str | Store | None = None,
+        journal: bool = True,
+        ready: Callable[[], None] | None = None,
+    ) -> None:
+        """Serve until SIGTERM or SIGINT, then drain: stop consuming, finish, commit, publish, settle, close."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, stop.set)
+        try:
+            async with self.open(broker=broker, store=store, journal=journal) as runtime:
+                if ready is not None:
+                    ready()
+                await runtime.until(stop)
+        finally:
+            for name in (signal.SIGTERM, signal.SIGINT):
+                with suppress(ValueError):
+                    loop.remove_signal_handler(name)
+
+    @property
+    def runtime(self) -> Runtime:
+        """What is open now. Raises `NotRunning`."""
+        if self._runtime is None:
+            raise NotRunning(
+                f"service {self.name!r} is not open", fix="use it inside `async with service.open(broker=, store=)`"
+            )
+        return self._runtime
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[LocalTransaction]:
+        """A local transaction that can start runs: rows and first messages commit together, then go out.
+
+        When the broker is away the messages wait in the outbox and the relay sends them; without a store the
+        block's end waits for the broker.
+        """
+        runtime = self.runtime
+        async with runtime.store.begin() as tx:
+            local = LocalTransaction(runtime, tx)
+            yield local
+        await runtime.send_started(local.started)
+        for event in local.events:
+            runtime.tell(event)
+
+
+class LocalTransaction:
+    """A store's native transaction with one verb more: `start`. Any other attribute is the native object's."""
+
+    def __init__(self, runtime: Runtime, tx: Transaction) -> None:
+        self._runtime = runtime
+        self._tx = tx
+        self.started: list[Any] = []
+        self.events: list[RunStarted] = []
+
+    @property
+    def native(self) -> Any:
+        """The driver's own object."""
+        return self._tx.native
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tx.native, name)
+
+    async def start(self, workflow: Workflow, event: object, *, state: object = None, run_id: str | None = None) -> str:
+        """Start a run with this transaction; returns its id (a UUIDv7, or the one given).
+
+        The state is a value of the workflow's state type. Raises `OutputInvalid` when a schema refuses it.
+        """
+        runtime, now = self._runtime, self._runtime.clock.now()
+        run = run_id or new_run_id(now, os.urandom(10))
+        plain = {} if state is None else msgspec.to_builtins(state)
+        if not workflow.contract.state.is_valid(plain):
+            raise OutputInvalid(
+                f"state of {workflow.label}: {workflow.contract.state.explain(plain)}", fix="pass state="
+            )
+        decision = begin(workflow, event, run=run, state=plain, now=now)
+        service = runtime.service.name
+        first = publications(decision, workflow, runtime.service.codec, service=service, now=now, trace={})
+        await self._tx.emit(first, run=run)
+        self.started.extend(first)
+        self.events.append(
+            RunStarted(service=service, workflow=workflow.name, version=workflow.version, run=run, at=now)
+        )
+        return run
+
+
+async def start_run(
+    service: Service, workflow: Workflow, event: object, *, state: object = None, run_id: str | None = None
+) -> str:
+    """Start one run in a transaction of its own."""
+    async with service.transaction() as tx:
+        return await tx.start(workflow, event, state=state, run_id=run_id)
+
+
+__all__: Sequence[str] = ["LocalTransaction", "Service", "broker_for", "start_run", "store_for"]
