@@ -1,0 +1,48 @@
+"""How deep a JSON text is nested, without parsing it: a parser would run out of stack on a nesting bomb."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+_SKELETON = bytes.maketrans(b"{}", b"[]")
+_REST = bytes(byte for byte in range(256) if byte not in b'[]{}"\\')
+
+# Possessive, and a string that never ends is one token too: linear in any input.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+
+
+def depth_exceeds(text: bytes, limit: int) -> bool:
+    """Whether arrays and objects nest more than `limit` levels (`[]` is one level). Linear, never raises.
+
+    Exact for JSON; of a text that is not JSON it says True whenever a reader would get deeper before the error.
+    """
+    if text.count(b"[") + text.count(b"{") <= limit:
+        return False
+    return _deeper(_brackets(text), limit)
+
+
+def _brackets(text: bytes) -> bytes:
+    """The brackets outside strings, all written `[` and `]`.
+
+    Once everything but brackets, quotes and backslashes is gone, a string without these is `""`. If no quote or
+    backslash is left when the pairs are removed, an even number of quotes stood before each bracket, so none of
+    the brackets was inside a string.
+    """
+    kept = text.translate(_SKELETON, _REST).replace(b'""', b"")
+    if b'"' in kept or b"\\" in kept:
+        return _STRING.sub(b"", text).translate(_SKELETON, _REST + b'"\\')
+    return kept
+
+
+def _deeper(brackets: bytes, limit: int) -> bool:
+    left = brackets
+    for _ in range(limit):
+        left = left.replace(b"[]", b"")  # the innermost level, everywhere at once
+    return bool(left) and _deepest(brackets) > limit
+
+
+def _deepest(brackets: bytes) -> int:
+    """The highest number of brackets open at once: counted only for what is too deep or does not close."""
+    opens = b"["[0]
+    return max(itertools.accumulate(1 if bracket == opens else -1 for bracket in brackets))
