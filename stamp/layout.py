@@ -20,6 +20,9 @@ retry policy."""
 HELD_DELIVERY_LIMIT = 1_000_000
 """Looking at held messages returns them to the queue: that must never spend them."""
 
+HELD_PREFETCH = 10_000
+"""How many held messages one look takes at a time."""
+
 
 def work_queue(workflow: str, step: Step) -> str:
     """The queue of a step: `<service>.<workflow>.<step>`."""

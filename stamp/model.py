@@ -191,15 +191,9 @@ class Stamp:
         values = {**self.values, "seq": entry.seq, **changes}
         if self.trail is None:
             return Stamp(values, None)
-        text = _encode(entry)
-        bare = self.trail.rstrip()
-        trail = b"[" + text + b"]" if len(self.raw_ends(bare)) == 0 else bare[:-1] + b"," + text + b"]"
+        earlier = self.trail.strip()[1:-1].strip()
+        trail = b"[" + (earlier + b"," if earlier else b"") + _encode(entry) + b"]"
         return Stamp(values, trail)
-
-    @staticmethod
-    def raw_ends(trail: bytes) -> bytes:
-        """What stands between the brackets of a JSON array, blanks stripped."""
-        return trail[1:-1].strip()
 
     def with_trail(self, entries: Iterable[msgspec.Raw], changes: Mapping[str, Any]) -> Stamp:
         """This stamp with another history (folding, merging) and members set."""

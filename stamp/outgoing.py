@@ -23,6 +23,8 @@ HELD_QUEUE = "stamp_held_queue"
 HELD_EXCHANGE = "stamp_held_exchange"
 HELD_KEY = "stamp_held_key"
 HELD_AT = "stamp_held_at"
+"""Epoch milliseconds."""
+RELEASED = "released."
 HELD_SERVICE = "stamp_held_service"
 DETAIL_LIMIT = 2000
 
@@ -90,9 +92,16 @@ def held(
         HELD_REASON: reason,
         HELD_DETAIL: detail[:DETAIL_LIMIT],
         HELD_SERVICE: service,
-        HELD_AT: int(now),
+        HELD_AT: int(now * 1000),
         **origin,
     }
     scalars = {name: value for name, value in message.headers.items() if isinstance(value, str | int)}
     kept = {name: value for name, value in scalars.items() if not name.startswith(("x-", "stamp_held_"))}
     return Publication(HELD, service, replace(message, headers={**kept, **note}))
+
+
+def released(message: Message, *, service: str, now: float) -> Publication:
+    """A notice for the journal that a held message went on; no queue needs to want it."""
+    kept = {name: value for name, value in message.headers.items() if name in CARRIED or name == HELD_REASON}
+    note = {HELD_SERVICE: service, HELD_AT: int(now * 1000)}
+    return Publication(HELD, f"{RELEASED}{service}", replace(message, headers={**kept, **note}), mandatory=False)

@@ -55,13 +55,13 @@ class Retry:
         The jitter (a quarter up or down) comes from `seed`, so that the same message always waits the same
         time and different messages don't come back together.
         """
-        pause = min(self.first * 2 ** (attempt - 1), self.ceiling)
+        pause = min(self.first * 2.0 ** min(attempt - 1, 64), self.ceiling)
         spread = blake2b(f"{seed}|{attempt}".encode(), digest_size=2).digest()
         return rung(pause * (0.75 + int.from_bytes(spread, "big") / 65535 / 2), near=True)
 
     def budget(self) -> float:
         """Seconds that all pauses together take at most, jitter included."""
-        pauses = (min(self.first * 2**n, self.ceiling) for n in range(self.attempts - 1))
+        pauses = (min(self.first * 2.0 ** min(n, 64), self.ceiling) for n in range(self.attempts - 1))
         return sum(rung(pause * 1.25) for pause in pauses)
 
     def __str__(self) -> str:

@@ -5,25 +5,217 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from brokers.clock import SystemClock
-from brokers.contract import Broker, Consumer, Publication
+from brokers.contract import Broker, Consumer, Declarable, Publication
 from brokers.registry import broker_for
 from stamp import held, journal
+from stamp.codec import Codec
 from stamp.delivery import Road, Station
+from stamp.errors import StoreUnavailable
+from stamp.layout import delay_parts
 from stamp.nostore import NoStore
-from stamp.ports import Clock, Store
+from stamp.ports import Clock, Observer, Store, sleep
 from stamp.registry import store_for
 from stamp.relay import Relay
 from stamp.sending import Sender, Teller
 
-if TYPE_CHECKING:
-    from stamp.service import Service
-
 log = logging.getLogger("stamp")
 
 DRAIN = 30.0
-"""Seconds that deliveries in hand get to finish when a service stops; after that the broker gives them again."""
+"""Seconds that deliveries in hand get to finish when a service stops; what is left the broker gives out again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Participant:
+    """What a service brings to its runtime: its name, its queues and handlers, how it reads and writes stamps."""
+
+    name: str
+    stations: Sequence[Station]
+    topology: Sequence[Declarable]
+    codec: Codec
+    observers: Sequence[Observer]
+    concurrency: int
+    batch: int
+
+    @property
+    def exchanges(self) -> list[str]:
+        """The workflow exchanges it takes part in."""
+        return list(dict.fromkeys(flow.name for station in self.stations for flow in station.versions.values()))
+
+
+@dataclass(slots=True, kw_only=True)
+class Runtime:
+    """One open service in one process. Made by `Service.open`."""
+
+    participant: Participant
+    broker: Broker
+    store: Store | NoStore
+    clock: Clock
+    sender: Sender
+    relay: Relay
+    tell: Teller
+    journal: bool
+    consumers: list[Consumer] = field(default_factory=list)
+    workers: list[asyncio.Task[None]] = field(default_factory=list)
+    busy: int = 0
+    """How many batches are on the road now."""
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(
+        cls,
+        participant: Participant,
+        *,
+        broker: str | Broker,
+        store: str | Store | None,
+        clock: Clock | None,
+        journal: bool,
+    ) -> AsyncIterator[Runtime]:
+        """Connect, declare, start the relay; at the end drain, then close what was opened here."""
+        async with AsyncExitStack() as stack:
+            clock = clock or SystemClock()
+            opened_store = await _opened_store(stack, store)
+            opened_broker = await _opened_broker(stack, broker)
+            runtime = cls._wired(participant, opened_broker, opened_store, clock, journal=journal)
+            await runtime.declare()
+            relay = asyncio.create_task(runtime.relay.run(), name=f"relay of {participant.name}")
+            try:
+                yield runtime
+            finally:
+                await runtime.drain()
+                await _cancelled(relay)
+
+    @classmethod
+    def _wired(
+        cls, participant: Participant, broker: Broker, store: Store | NoStore, clock: Clock, *, journal: bool
+    ) -> Runtime:
+        tell = Teller(list(participant.observers))
+        sender = Sender(service=participant.name, broker=broker, store=store, clock=clock, tell=tell)
+        relay = Relay(service=participant.name, store=store, sender=sender, clock=clock, tell=tell)
+        runtime = cls(
+            participant=participant,
+            broker=broker,
+            store=store,
+            clock=clock,
+            sender=sender,
+            relay=relay,
+            tell=tell,
+            journal=journal,
+        )
+        sender.declare = runtime.declare
+        sender.declare_rung = runtime.declare_rung
+        return runtime
+
+    async def declare(self) -> None:
+        """Create what the service needs on the broker, and the journal's taps on it."""
+        await self.broker.declare(self.participant.topology)
+        if self.journal:
+            await self.broker.declare(journal.parts([*self.participant.exchanges, *journal.COMMON]))
+
+    async def declare_rung(self, pause: float) -> None:
+        """Create one rung of the delay ladder, tapped by the journal."""
+        parts = delay_parts(pause)
+        await self.broker.declare([*parts, *journal.taps([parts[0].name])] if self.journal else parts)
+
+    async def start_consuming(self) -> None:
+        """Take back what waited for this version, then subscribe to every step's queue."""
+        me = self.participant
+        await held.readmit(self.broker, me.name, me.stations, me.codec, now=self.clock.now())
+        for station in self.participant.stations:
+            consumer = await self.broker.consume(station.queue, prefetch=self._prefetch())
+            self.consumers.append(consumer)
+            road = self.road(station)
+            for _ in range(self.participant.concurrency):
+                self.workers.append(asyncio.create_task(self._work(road, consumer), name=f"worker of {station.queue}"))
+
+    def _prefetch(self) -> int:
+        return 2 * self.participant.batch * self.participant.concurrency
+
+    def road(self, station: Station) -> Road:
+        """The road of one station over this runtime's store and broker."""
+        return Road(
+            service=self.participant.name,
+            station=station,
+            store=self.store,
+            codec=self.participant.codec,
+            sender=self.sender,
+            clock=self.clock,
+            tell=self.tell,
+        )
+
+    async def _work(self, road: Road, consumer: Consumer) -> None:
+        while deliveries := await consumer.receive(self.participant.batch):
+            self.busy += 1
+            try:
+                await road.travel(deliveries, consumer)
+            finally:
+                self.busy -= 1
+
+    async def send_started(self, publications: Sequence[Publication]) -> None:
+        """Send the first messages of runs that were just committed."""
+        if isinstance(self.store, NoStore):
+            await self.sender.send(publications)
+        else:
+            await self.sender.try_once(publications)
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Wait for `stop`; raises what a worker died of, so that a broken service does not look alive."""
+        waiting = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait([waiting, *self.workers], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {waiting}:
+                task.result()
+        finally:
+            waiting.cancel()
+
+    async def drain(self) -> None:
+        """Stop consuming, let what is in hand finish, settle it, and write down what is buffered."""
+        for consumer in self.consumers:
+            await consumer.stop()
+        if self.workers:
+            _, late = await asyncio.wait(self.workers, timeout=DRAIN)
+            for task in late:
+                await _cancelled(task)
+        for consumer in self.consumers:
+            await consumer.close()
+        await self._flush()
+
+    async def _flush(self) -> None:
+        try:
+            await self.store.flush()
+        except StoreUnavailable as error:
+            log.warning("%s: confirmed rows stay in the outbox: %s", self.participant.name, error)
+
+
+async def _opened_store(stack: AsyncExitStack, store: str | Store | None) -> Store | NoStore:
+    if store is None:
+        return NoStore()
+    if not isinstance(store, str):
+        return store
+    opened = store_for(store)
+    await opened.open()
+    stack.push_async_callback(opened.close)
+    return opened
+
+
+async def _opened_broker(stack: AsyncExitStack, broker: str | Broker) -> Broker:
+    if not isinstance(broker, str):
+        return broker
+    opened = broker_for(broker)
+    await opened.open()
+    stack.push_async_callback(opened.close)
+    return opened
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def settled(runtime: Runtime) -> None:
+    """Wait until nothing of this service is on the road and its outbox is empty (tests and the demo use it)."""
+    while runtime.busy or await runtime.store.backlog():
+        await sleep(runtime.clock, 0.01)

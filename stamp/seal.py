@@ -116,18 +116,18 @@ class KeyRing:
             raise UnknownKey(f"no key {kid!r} to sign with", fix=f"known keys: {', '.join(sorted(self._keys)) or '-'}")
         return self._keys[kid]
 
-    def sign(self, *, message_id: str, kind: str, stamp: bytes, body: bytes) -> str:
-        """The value of the header `stamp_signature`; `kind` is the message's AMQP `type`.
+    def sign(self, *, message_id: str, type_: str, stamp: bytes, body: bytes) -> str:
+        """The value of the header `stamp_signature`; `type_` is the message's AMQP `type`.
 
         Raises `UnknownKey` when the ring has no signing key.
         """
         if not self._signing:
             raise UnknownKey("the key ring has no signing key", fix="KeyRing(keys, signing=<kid>)")
-        data = _signed_bytes(message_id, kind, stamp, body)
+        data = _signed_bytes(message_id, type_, stamp, body)
         return " ".join(f"v1,{key.kid},{_encode(key.sign(data))}" for key in self._signing)
 
     def verify(
-        self, header: str | None, *, message_id: str, kind: str, stamp: bytes, body: bytes, app_id: str | None
+        self, header: str | None, *, message_id: str, type_: str, stamp: bytes, body: bytes, app_id: str | None
     ) -> str:
         """Returns the id of the key that vouches for these bytes, or raises `SignatureInvalid` saying why none does.
 
@@ -135,7 +135,7 @@ class KeyRing:
         """
         if not header:
             raise SignatureInvalid("no signature", fix="sign at the publisher, or relax the policy of the workflow")
-        data = _signed_bytes(message_id, kind, stamp, body)
+        data = _signed_bytes(message_id, type_, stamp, body)
         doubts: list[str] = []
         for item in _items(header):
             if (doubt := self._doubt(item, data, app_id)) is None:
@@ -156,8 +156,8 @@ class KeyRing:
         return None if key.verifies(data, signature) else f"key {key.kid}: the signature does not fit these bytes"
 
 
-def _signed_bytes(message_id: str, kind: str, stamp: bytes, body: bytes) -> bytes:
-    return pae(CONTEXT, message_id.encode(), kind.encode(), stamp, body)
+def _signed_bytes(message_id: str, type_: str, stamp: bytes, body: bytes) -> bytes:
+    return pae(CONTEXT, message_id.encode(), type_.encode(), stamp, body)
 
 
 def _items(header: str) -> Iterator[str]:

@@ -10,14 +10,19 @@ from brokers.contract import Broker, Publication
 from brokers.errors import BrokerError, MessageTooLarge, NotFound, Unroutable
 from stamp import outgoing
 from stamp.events import Event, MessageHeld, Paused, Resumed
-from stamp.layout import DELAY, delay_parts
+from stamp.layout import DELAY, delay_exchange
 from stamp.nostore import NoStore
 from stamp.ports import Clock, Observer, Store, sleep
 from stamp.retry import LADDER
 
 log = logging.getLogger("stamp")
 
+RUNGS = {delay_exchange(pause): pause for pause in LADDER}
 BACKOFF = (0.1, 0.3, 1.0, 2.0, 5.0)
+
+
+async def _nothing(*_: object) -> None:
+    """Topology that somebody else declares."""
 
 
 @dataclass(slots=True)
@@ -49,8 +54,10 @@ class Sender:
     store: Store | NoStore
     clock: Clock
     tell: Teller
-    declare: Callable[[], Awaitable[None]]
+    declare: Callable[[], Awaitable[None]] = _nothing
     """Declares the service's topology again, after something of it was found missing."""
+    declare_rung: Callable[[float], Awaitable[None]] = _nothing
+    """Declares one rung of the delay ladder."""
     rungs: set[str] = field(default_factory=set)
 
     async def send(self, publications: Sequence[Publication]) -> None:
@@ -128,6 +135,5 @@ class Sender:
         for publication in publications:
             name = publication.exchange
             if name.startswith(DELAY) and name not in self.rungs:
-                pause = next(step for step in LADDER if delay_parts(step)[0].name == name)  # type: ignore[union-attr]
-                await self.broker.declare(delay_parts(pause))
+                await self.declare_rung(RUNGS[name])
                 self.rungs.add(name)

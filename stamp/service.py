@@ -6,14 +6,13 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import msgspec
 
 from brokers.contract import Broker, Declarable
-from brokers.registry import broker_for
 from stamp.codec import Codec
 from stamp.delivery import Handler, Station
 from stamp.decision import begin
@@ -24,8 +23,7 @@ from stamp.layout import held_parts, step_parts, work_queue
 from stamp.model import Action
 from stamp.outgoing import publications
 from stamp.ports import Clock, Observer, Store, Transaction
-from stamp.registry import store_for
-from stamp.runtime import Runtime
+from stamp.runtime import Participant, Runtime
 from stamp.seal import KeyRing
 from stamp.workflow import Workflow, service_name
 
@@ -138,6 +136,18 @@ class Service:
         ]
         return list(dict.fromkeys([*held_parts(self.name), *parts]))
 
+    def participant(self) -> Participant:
+        """What this service brings to a runtime. Raises `DefinitionError` where a handler is missing."""
+        return Participant(
+            name=self.name,
+            stations=self.stations(),
+            topology=self.topology(),
+            codec=self.codec,
+            observers=self.observers,
+            concurrency=self.concurrency,
+            batch=self.batch,
+        )
+
     @asynccontextmanager
     async def open(
         self,
@@ -155,7 +165,7 @@ class Service:
         """
         if self._runtime is not None:
             raise NotRunning(f"service {self.name!r} is open already", fix="open it once, or make a second Service")
-        async with Runtime.opened(self, broker=broker, store=store, clock=clock, journal=journal) as runtime:
+        async with Runtime.opened(self.participant(), broker=broker, store=store, clock=clock, journal=journal) as runtime:
             self._runtime = runtime
             try:
                 if consume:
@@ -242,8 +252,8 @@ class LocalTransaction:
                 f"state of {workflow.label}: {workflow.contract.state.explain(plain)}", fix="pass state="
             )
         decision = begin(workflow, event, run=run, state=plain, now=now)
-        service = runtime.service.name
-        first = publications(decision, workflow, runtime.service.codec, service=service, now=now, trace={})
+        service = runtime.participant.name
+        first = publications(decision, workflow, runtime.participant.codec, service=service, now=now, trace={})
         await self._tx.emit(first, run=run)
         self.started.extend(first)
         self.events.append(
@@ -259,5 +269,3 @@ async def start_run(
     async with service.transaction() as tx:
         return await tx.start(workflow, event, state=state, run_id=run_id)
 
-
-__all__: Sequence[str] = ["LocalTransaction", "Service", "broker_for", "start_run", "store_for"]

@@ -90,6 +90,11 @@ def _name(text: str, kind: str, where: str) -> str:
     return text
 
 
+def service_name(text: str) -> str:
+    """A checked service name."""
+    return _name(text, "service", _where(3))
+
+
 @dataclass(frozen=True, slots=True)
 class Stamped:
     """The message itself owns the workflow's state: the whole stamp travels."""

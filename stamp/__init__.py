@@ -1,0 +1,38 @@
+"""Workflows over RabbitMQ whose versioned state travels in the message.
+
+Names are loaded when they are first used, so that the command line starts fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stamp.hop import Hop
+    from stamp.model import Entry, Fail, RetryLater, Stamp
+    from stamp.retry import Retry
+    from stamp.service import Service
+    from stamp.workflow import Step, Workflow
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Entry": "stamp.model",
+    "Fail": "stamp.model",
+    "Hop": "stamp.hop",
+    "Retry": "stamp.retry",
+    "RetryLater": "stamp.model",
+    "Service": "stamp.service",
+    "Stamp": "stamp.model",
+    "Step": "stamp.workflow",
+    "Workflow": "stamp.workflow",
+}
+
+__all__ = ["Entry", "Fail", "Hop", "Retry", "RetryLater", "Service", "Stamp", "Step", "Workflow"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'stamp' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

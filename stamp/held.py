@@ -1,0 +1,141 @@
+"""Held messages: what waits for a deploy or a person, whole, and how it goes on.
+
+Looking takes the queue's messages unsettled and gives them back in order. That touches no live consumer, because
+nobody consumes a held queue, and its delivery limit is out of reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from brokers.contract import Broker, Consumer, Delivery, Message, Publication
+from stamp import outgoing
+from stamp.codec import Codec
+from stamp.delivery import Station
+from stamp.errors import Theirs, TooNew, UnknownWorkflow
+from stamp.layout import HELD_PREFETCH, held_queue
+
+BROKER_REASONS = {"delivery_limit": "delivery-limit", "rejected": "rejected", "expired": "expired"}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One held message and why it is held."""
+
+    delivery: Delivery
+
+    @property
+    def message(self) -> Message:
+        return self.delivery.message
+
+    @property
+    def reason(self) -> str:
+        """The reason code; messages that the broker itself parked have the broker's."""
+        note = self.message.headers.get(outgoing.HELD_REASON)
+        death = str(self.message.headers.get("x-first-death-reason", "unknown"))
+        return str(note) if note else BROKER_REASONS.get(death, death)
+
+    @property
+    def detail(self) -> str:
+        return str(self.message.headers.get(outgoing.HELD_DETAIL, ""))
+
+    @property
+    def queue(self) -> str:
+        """The work queue it came from; empty when it never reached one (unroutable)."""
+        value = self.message.headers.get(outgoing.HELD_QUEUE) or self.message.headers.get("x-first-death-queue", "")
+        return str(value)
+
+    @property
+    def at(self) -> int:
+        """Epoch milliseconds; 0 when the broker parked it."""
+        value = self.message.headers.get(outgoing.HELD_AT, 0)
+        return value if isinstance(value, int) else 0
+
+    def original(self) -> Message:
+        """The message as it was: the note and the attempt are taken off, the bytes are the same."""
+        headers = {
+            name: value
+            for name, value in self.message.headers.items()
+            if not name.startswith(("x-", "stamp_held_")) and name != "stamp_attempt"
+        }
+        return replace(self.message, headers=headers)
+
+
+@asynccontextmanager
+async def looking(broker: Broker, service: str) -> AsyncIterator[tuple[Consumer, list[Held]]]:
+    """All messages that are held for a service now, unsettled; what the block does not acknowledge goes back."""
+    queue = held_queue(service)
+    waiting = min(await broker.depth(queue), HELD_PREFETCH)
+    consumer = await broker.consume(queue, prefetch=HELD_PREFETCH)
+    try:
+        found: list[Held] = []
+        while len(found) < waiting:
+            found.extend(Held(delivery) for delivery in await consumer.receive(waiting - len(found)))
+        yield consumer, found
+    finally:
+        await consumer.close()
+
+
+async def listed(broker: Broker, service: str) -> list[Held]:
+    """What is held for a service, oldest first; the queue is left as it was."""
+    async with looking(broker, service) as (_, found):
+        return found
+
+
+async def release(
+    broker: Broker,
+    service: str,
+    wanted: Callable[[Held], bool],
+    target: Callable[[Held], tuple[str, str] | None],
+    *,
+    now: float,
+) -> list[Held]:
+    """Send wanted messages on their way again and take them out of the held queue; those that went are returned.
+
+    `target` gives exchange and routing key, resolved from what the caller knows, never from the message alone;
+    `None` leaves the message held. Published before it is taken out: a crash in between releases it twice,
+    with the same message id, and the inbox drops the second.
+    """
+    gone: list[Held] = []
+    async with looking(broker, service) as (consumer, found):
+        for held in found:
+            goal = target(held) if wanted(held) else None
+            if goal is not None:
+                await broker.publish_all([outgoing.released(held.message, service=service, now=now)])
+                await broker.publish(Publication(*goal, held.original()))
+                await consumer.ack([held.delivery])
+                gone.append(held)
+    return gone
+
+
+def own_queue(service: str, queues: Sequence[str]) -> Callable[[Held], tuple[str, str] | None]:
+    """Targets among the service's own work queues, through the default exchange."""
+
+    def target(held: Held) -> tuple[str, str] | None:
+        known = held.queue in queues and held.queue.startswith(f"{service}.")
+        return ("", held.queue) if known else None
+
+    return target
+
+
+async def readmit(
+    broker: Broker, service: str, stations: Sequence[Station], codec: Codec, *, now: float
+) -> list[Held]:
+    """Release what was held because nobody knew it yet and this version now does."""
+    if not await broker.depth(held_queue(service)):
+        return []
+    by_queue = {station.queue: station for station in stations}
+
+    def readable(held: Held) -> bool:
+        station = by_queue.get(held.queue)
+        if station is None or held.reason not in {TooNew.reason, UnknownWorkflow.reason}:
+            return False
+        try:
+            codec.decode(held.original(), station.versions)
+        except Theirs:
+            return False
+        return True
+
+    return await release(broker, service, readable, own_queue(service, list(by_queue)), now=now)
