@@ -101,11 +101,13 @@ async def expired_messages_keep_their_order(site: Site) -> None:
 
 
 async def two_delays_in_a_row_lose_nothing_though_headers_are_copied(site: Site) -> None:
+    # The second round would come back into `second` with its old x-death: a cycle, dropped without a word.
     queue = await site.queue("work")
-    rungs = [await _rung(site, label) for label in ("first", "second", "first", "second")]
+    last = await _rung(site, "second")
+    first = await _rung(site, "first", to=last)
     headers: dict[str, Any] = {"stamp": "same"}
-    for rung in rungs:
-        await site.broker.publish(Publication(rung, queue, site.message(b"again", headers=headers)))
+    for _ in range(3):
+        await site.broker.publish(Publication(first, queue, site.message(b"again", headers=headers)))
         (delivery,) = await site.drained(queue, 1)
         headers = dict(delivery.message.headers)
     assert headers["stamp"] == "same"
@@ -132,9 +134,9 @@ async def a_dead_letter_reaches_every_queue_of_its_exchange(site: Site) -> None:
         assert bodies(await site.drained(grave, 1)) == [b"bad"]
 
 
-async def _rung(site: Site, label: str, *, ttl_ms: int = SHORT_MS) -> str:
+async def _rung(site: Site, label: str, *, ttl_ms: int = SHORT_MS, to: str = "") -> str:
     exchange = await site.exchange(label, "fanout")
-    await site.bound(label, exchange, ttl_ms=ttl_ms, dead_letter_exchange="")
+    await site.bound(label, exchange, ttl_ms=ttl_ms, dead_letter_exchange=to)
     return exchange
 
 

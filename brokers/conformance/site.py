@@ -97,7 +97,7 @@ class Site:
 
     async def drained(self, queue: str, number: int) -> list[Delivery]:
         """Take and acknowledge so many messages of a queue."""
-        consumer = await self.broker.consume(queue)
+        consumer = await self.broker.consume(queue, prefetch=number)
         deliveries = await take(consumer, number)
         await consumer.ack(deliveries)
         await consumer.close()
