@@ -28,6 +28,7 @@ from stamp.errors import (
     TooNew,
     UnknownWorkflow,
 )
+from stamp.evolution import too_new
 from stamp.ids import is_uuid
 from stamp.model import ENDED, FORMAT, Stamp, encoded_size
 from stamp.nesting import depth_exceeds
@@ -47,14 +48,11 @@ NESTING = 32
 FEATURES: frozenset[str] = frozenset()
 """Values of `crit` that this version understands."""
 
-PHASES = ENDED | {"forward", "backward"}
-
 Versions = Mapping[int, Workflow]
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
-_MAJOR = FORMAT.split(".", maxsplit=1)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +86,17 @@ class Codec:
         stamp = parse(text)
         check_readable(stamp, self.features)
         check_header(stamp)
-        workflow = known_version(stamp, versions)
         _check_identity(message, stamp)
+        written = stamp.version
+        workflow = served(stamp, versions)
+        stamp = lifted(stamp, workflow)
         if stamp.seq >= workflow.hop_guard and stamp.phase == "forward":
             raise Looping(
                 f"{stamp.seq} hops and still going forward; the hop guard of {workflow.label} is {workflow.hop_guard}",
                 fix="look for a loop in the table, or raise hop_guard=",
             )
         _check_state(stamp, workflow)
-        payload = None if message.type.startswith("undo:") else _read_payload(message, stamp, workflow)
+        payload = None if message.type.startswith("undo:") else _read_payload(message, stamp, workflow, written)
         return Arrival(stamp, workflow, message, payload, attempt_of(message))
 
     def encode(self, stamp: Stamp) -> str:
@@ -161,16 +161,9 @@ def parse(text: bytes) -> Stamp:
 
 def check_readable(stamp: Stamp, features: frozenset[str] = FEATURES) -> None:
     """Tell what is too new from what is wrong: an unknown major, `crit` or phase waits for a newer reader."""
-    version = stamp.values.get("stamp")
-    if isinstance(version, str) and version.partition(".")[0] != _MAJOR and version.replace(".", "").isdigit():
-        raise TooNew(f"stamp format {version} is not {_MAJOR}.x", fix="upgrade this service")
-    crit = stamp.values.get("crit", [])
-    unknown = [name for name in crit if name not in features] if isinstance(crit, list) else []
-    if unknown:
-        raise TooNew(f"the stamp needs a feature that this reader lacks: {unknown[:5]}", fix="upgrade this service")
-    phase = stamp.values.get("phase")
-    if isinstance(phase, str) and phase not in PHASES:
-        raise TooNew(f"unknown phase {phase[:40]!r}", fix="upgrade this service")
+    why = too_new(stamp.values, own=FORMAT, features=features)
+    if why:
+        raise TooNew(why, fix="upgrade this service; then it is released by itself")
 
 
 def check_header(stamp: Stamp) -> None:
@@ -192,22 +185,26 @@ def check_header(stamp: Stamp) -> None:
         raise StampInvalid(f"seq is {stamp.seq}, but the last entry has {entry['seq']}")
 
 
-def known_version(stamp: Stamp, versions: Versions) -> Workflow:
-    """The definition that the run is pinned to. Raises `UnknownWorkflow` or `TooNew`."""
-    name = next(iter(versions.values())).name if versions else ""
-    if stamp.workflow != name:
+def served(stamp: Stamp, versions: Versions) -> Workflow:
+    """The definition that handles the run: the one it is pinned to, or the nearest that upcasts lead to.
+
+    Raises `UnknownWorkflow` or `TooNew`.
+    """
+    newest = versions[max(versions)]
+    if stamp.workflow != newest.name:
         raise UnknownWorkflow(
-            f"this queue belongs to {name or 'no workflow'}, the stamp to {stamp.workflow}",
+            f"this queue belongs to {newest.name}, the stamp to {stamp.workflow}",
             fix="look at who published it, or register the workflow with a handler",
         )
-    workflow = versions.get(stamp.version)
-    if workflow is None:
-        known = ", ".join(str(version) for version in sorted(versions))
-        raise TooNew(
-            f"{name} version {stamp.version} is not known here (known: {known})",
-            fix="deploy a service that knows it, then it is released by itself",
-        )
-    return workflow
+    return versions.get(stamp.version) or versions[newest.upcasters.goal(stamp.version, versions)]
+
+
+def lifted(stamp: Stamp, workflow: Workflow) -> Stamp:
+    """The stamp in the shape of `workflow`'s version; a run of that version is left as it is."""
+    if stamp.version == workflow.version:
+        return stamp
+    state = workflow.upcasters.state(stamp.state, stamp.version, workflow.version)
+    return stamp.having({"version": workflow.version, "state": state})
 
 
 def attempt_of(message: Message) -> int:
@@ -239,13 +236,17 @@ def _check_state(stamp: Stamp, workflow: Workflow) -> None:
         raise StateInvalid(f"state of {workflow.label}: {checker.explain(stamp.state)}")
 
 
-def _read_payload(message: Message, stamp: Stamp, workflow: Workflow) -> Any:
+def _read_payload(message: Message, stamp: Stamp, workflow: Workflow, written: int) -> Any:
     try:
         if depth_exceeds(message.body, NESTING):
             raise PayloadInvalid(f"the body is nested more than {NESTING} levels deep")
         payload = _any.decode(message.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise PayloadInvalid(f"the body is not JSON: {error}") from None
+    if stamp.event not in workflow.contract.events:
+        raise StampInvalid(f"{workflow.label} has no event {stamp.event[:80]!r}", fix="look at who published it")
+    if written != workflow.version and isinstance(payload, dict):
+        payload = workflow.upcasters.event(stamp.event, payload, written, workflow.version)
     checker = workflow.contract.event(stamp.event)
     if not checker.is_valid(payload):
         raise PayloadInvalid(f"{stamp.event} of {workflow.label}: {checker.explain(payload)}")

@@ -22,6 +22,7 @@ from typing import Any, Literal, assert_never
 import msgspec
 
 from stamp.errors import OutputInvalid, UndeclaredEvent
+from stamp.evolution import newest
 from stamp.ids import first_message, next_message
 from stamp.layout import end_key, undo_key
 from stamp.model import FORMAT, Action, Entry, Stamp, encoded_size, timestamp
@@ -232,7 +233,7 @@ def _forward(workflow: Workflow, stamp: Stamp, at: Position, done: Done, now: fl
     )
     ended = name is None or workflow.terminal(name)
     changes = {
-        "stamp": _format(stamp),
+        "stamp": newest(FORMAT, stamp.format),
         "event": name or stamp.event,
         "state": done.state,
         "phase": "completed" if ended else "forward",
@@ -267,12 +268,6 @@ def _check_keep(step: Step, keep: dict[str, Any]) -> None:
         )
 
 
-def _format(stamp: Stamp) -> str:
-    """Within a major the newer of the two minors: a middle service never takes a feature away."""
-    own, theirs = (tuple(map(int, text.split("."))) for text in (FORMAT, stamp.format))
-    return stamp.format if theirs > own else FORMAT
-
-
 def _turn(workflow: Workflow, stamp: Stamp, at: Position, outcome: Failed | Broken, now: float) -> Decision:
     detail = f"{outcome.type}: {outcome.reason}"
     if at.action == "undo":
@@ -288,7 +283,7 @@ def _turn(workflow: Workflow, stamp: Stamp, at: Position, outcome: Failed | Brok
         "service": at.step.service,
         "at": timestamp(now),
     }
-    turned = stamp.appended(entry, {"stamp": _format(stamp), "phase": "backward", "error": error})
+    turned = stamp.appended(entry, {"stamp": newest(FORMAT, stamp.format), "phase": "backward", "error": error})
     return walk_back(workflow, turned, at)
 
 
@@ -296,7 +291,7 @@ def _settled(stamp: Stamp, at: Position, now: float) -> Stamp:
     """The stamp with an entry that settles the undo which just ran."""
     settles = next((entry for entry in reversed(undo_stack(stamp)) if entry.step == at.step.name), None)
     entry = _entry(stamp, at, "undone", now, undoes=settles.seq if settles else None)
-    return stamp.appended(entry, {"stamp": _format(stamp)})
+    return stamp.appended(entry, {"stamp": newest(FORMAT, stamp.format)})
 
 
 def walk_back(workflow: Workflow, stamp: Stamp, at: Position) -> Decision:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from stamp.duration import seconds
 from stamp.errors import DefinitionError
+from stamp.evolution import Lift, Upcast, Upcasters
 from stamp.retry import Retry
 from stamp.schema import Contract, frozen
 
@@ -19,7 +19,6 @@ DEFAULT_RETRY = "5x 1s..60s"
 HOP_GUARD = 64
 
 Emits = type | Sequence[type] | None
-Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def _where(depth: int) -> str:
@@ -124,7 +123,7 @@ class Workflow:
         schemas: str | Path | None = None,
         hop_guard: int = HOP_GUARD,
         signed: bool = False,
-        upcasts: Mapping[int, Upcast] | None = None,
+        upcasts: Mapping[int, Upcast | Lift] | None = None,
     ) -> None:
         self.where = _where(2)
         self.name = _name(name, "workflow", self.where)
@@ -136,7 +135,7 @@ class Workflow:
         self.style = style or Stamped()
         self.hop_guard = hop_guard
         self.signed = signed
-        self.upcasts = dict(upcasts or {})
+        self.upcasters = Upcasters(name, upcasts or {})
         self.table = Table.of(self)
         derived = Contract.derive(name, version, state, self.event_types)
         self.derived = derived
