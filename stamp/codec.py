@@ -44,6 +44,7 @@ JSON = "application/json"
 SOFT_LIMIT = 16 * 1024
 HARD_LIMIT = 64 * 1024
 NESTING = 32
+ATTEMPTS_BELIEVED = 1_000_000
 
 FEATURES: frozenset[str] = frozenset()
 """Values of `crit` that this version understands."""
@@ -210,7 +211,7 @@ def lifted(stamp: Stamp, workflow: Workflow) -> Stamp:
 def attempt_of(message: Message) -> int:
     """The transport attempt of this delivery, from 1; a header that is not a sensible number counts as 1."""
     attempt = message.headers.get(ATTEMPT, 1)
-    return attempt if isinstance(attempt, int) and 1 <= attempt <= 1_000_000 else 1
+    return attempt if isinstance(attempt, int) and 1 <= attempt <= ATTEMPTS_BELIEVED else 1
 
 
 def _check_identity(message: Message, stamp: Stamp) -> None:
@@ -269,4 +270,3 @@ def biggest_members(stamp: Stamp) -> str:
     sizes["history"] = len(stamp.trail or b"")
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:3]
     return ", ".join(f"{name} {size} bytes" for name, size in largest)
-

@@ -228,9 +228,7 @@ def _forward(workflow: Workflow, stamp: Stamp, at: Position, done: Done, now: fl
     step, name = at.step, _emitted(at.step, done.event)
     _check_keep(step, done.keep)
     choice = name if len(step.outputs) > 1 else None
-    entry = _entry(
-        stamp, at, "ok", now, emits=choice, undo=step.undo, keep=done.keep or None, pivot=step.pivot
-    )
+    entry = _entry(stamp, at, "ok", now, emits=choice, undo=step.undo, keep=done.keep or None, pivot=step.pivot)
     ended = name is None or workflow.terminal(name)
     changes = {
         "stamp": newest(FORMAT, stamp.format),

@@ -22,7 +22,16 @@ from stamp.codec import Arrival, Codec
 from stamp.decision import Again, Broken, Decision, Done, Failed, Forward, Hold, Outcome, Position, Undone, decide
 from stamp.duration import seconds
 from stamp.errors import OutputInvalid, PayloadInvalid, StampError, StoreUnavailable, Theirs
-from stamp.events import DuplicateDropped, HopFinished, MessageHeld, Paused, Resumed, RetryScheduled, RunEnded, StampLarge
+from stamp.events import (
+    DuplicateDropped,
+    HopFinished,
+    MessageHeld,
+    Paused,
+    Resumed,
+    RetryScheduled,
+    RunEnded,
+    StampLarge,
+)
 from stamp.hop import Hop
 from stamp.model import ENDED, Action, Fail, RetryLater, epoch
 from stamp.nostore import NoStore
@@ -172,7 +181,7 @@ class Road:
             if _cancelled():
                 raise
             await self._went_wrong(tx, trip, error)
-        except Exception as error:  # noqa: BLE001  whatever a handler raises is an outcome, not a crash
+        except Exception as error:  # whatever a handler raises is an outcome, not a crash
             await self._went_wrong(tx, trip, error)
 
     async def _first_seen(self, tx: Transaction, trip: Trip) -> bool:
@@ -214,9 +223,7 @@ class Road:
                 trip.fate = "forward"
             case Again() as again:
                 message = arrival.message
-                trip.messages = [
-                    outgoing.again(message, self.station.queue, attempt=again.attempt, delay=again.delay)
-                ]
+                trip.messages = [outgoing.again(message, self.station.queue, attempt=again.attempt, delay=again.delay)]
                 trip.fate = "again"
             case Hold() as hold:
                 self._hold(trip, hold.reason, hold.detail)

@@ -120,9 +120,7 @@ def own_queue(service: str, queues: Sequence[str]) -> Callable[[Held], tuple[str
     return target
 
 
-async def readmit(
-    broker: Broker, service: str, stations: Sequence[Station], codec: Codec, *, now: float
-) -> list[Held]:
+async def readmit(broker: Broker, service: str, stations: Sequence[Station], codec: Codec, *, now: float) -> list[Held]:
     """Release what was held because nobody knew it yet and this version now does."""
     if not await broker.depth(held_queue(service)):
         return []

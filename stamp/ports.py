@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from brokers.contract import Clock as Clock
-from brokers.contract import Publication
+from brokers.contract import Clock, Publication
 from stamp.events import Event
+
+__all__ = ["Clock", "Observer", "Store", "Transaction", "sleep"]
 
 
 class Observer(Protocol):

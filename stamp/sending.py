@@ -117,9 +117,7 @@ class Sender:
             )
         )
         origin = {outgoing.HELD_EXCHANGE: publication.exchange, outgoing.HELD_KEY: publication.routing_key}
-        return outgoing.held(
-            message, service=self.service, reason=reason, detail=str(error), now=now, origin=origin
-        )
+        return outgoing.held(message, service=self.service, reason=reason, detail=str(error), now=now, origin=origin)
 
     async def _pause(self, error: BrokerError, tries: int) -> None:
         if not tries:

@@ -14,8 +14,8 @@ import msgspec
 
 from brokers.contract import Broker, Declarable
 from stamp.codec import Codec
-from stamp.delivery import Handler, Station
 from stamp.decision import begin
+from stamp.delivery import Handler, Station
 from stamp.errors import DefinitionError, NotRunning, OutputInvalid
 from stamp.events import RunStarted
 from stamp.ids import run_id as new_run_id
@@ -67,7 +67,9 @@ class Service:
     def undo(self, workflow: Workflow, name: str) -> Callable[[H], H]:
         """Register the undo `async (hop) -> None` of a step that was declared with `undo=True`."""
         if not workflow.step(name).undo:
-            raise DefinitionError(f"{workflow.step(name)} is not declared with undo=True", fix="declare it in the table")
+            raise DefinitionError(
+                f"{workflow.step(name)} is not declared with undo=True", fix="declare it in the table"
+            )
         return self._register(workflow, name, "undo")
 
     def _register(self, workflow: Workflow, name: str, action: Action) -> Callable[[H], H]:
@@ -165,7 +167,9 @@ class Service:
         """
         if self._runtime is not None:
             raise NotRunning(f"service {self.name!r} is open already", fix="open it once, or make a second Service")
-        async with Runtime.opened(self.participant(), broker=broker, store=store, clock=clock, journal=journal) as runtime:
+        async with Runtime.opened(
+            self.participant(), broker=broker, store=store, clock=clock, journal=journal
+        ) as runtime:
             self._runtime = runtime
             try:
                 if consume:
@@ -268,4 +272,3 @@ async def start_run(
     """Start one run in a transaction of its own."""
     async with service.transaction() as tx:
         return await tx.start(workflow, event, state=state, run_id=run_id)
-
