@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stamp.resources import schemas
@@ -28,6 +28,7 @@ class _Problem(Protocol):
     schema: Any
     message: str
     json_path: str
+    path: Sized
 
 
 class Checker:
