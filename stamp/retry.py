@@ -41,9 +41,10 @@ class Retry:
         found = _POLICY.fullmatch(policy.strip())
         if not found:
             raise DefinitionError(f"{policy!r} is not a retry policy", fix='write it like "5x 1s..60s" or "3x"')
-        first = seconds(found[2]) if found[2] else min(cls.first, cls.ceiling)
-        ceiling = seconds(found[3]) if found[3] else (first if found[2] else cls.ceiling)
-        return cls(int(found[1]), first, ceiling)
+        if not found[2]:
+            return cls(int(found[1]))
+        first = seconds(found[2])
+        return cls(int(found[1]), first, seconds(found[3]) if found[3] else first)
 
     def left(self, attempt: int) -> bool:
         """Whether another try follows the failed try number `attempt` (from 1)."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from brokers.clock import SystemClock
 from brokers.contract import Broker, Consumer, Declarable, Publication
@@ -134,14 +134,15 @@ class Runtime:
     def _prefetch(self) -> int:
         return 2 * self.participant.batch * self.participant.concurrency
 
-    def road(self, station: Station) -> Road:
-        """The road of one station over this runtime's store and broker."""
+    def road(self, station: Station, *, broker: Broker | None = None) -> Road:
+        """The road of one station over this runtime's store; publishes through `broker` when one is given."""
+        sender = self.sender if broker is None else replace(self.sender, broker=broker)
         return Road(
             service=self.participant.name,
             station=station,
             store=self.store,
             codec=self.participant.codec,
-            sender=self.sender,
+            sender=sender,
             clock=self.clock,
             tell=self.tell,
         )
