@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sized
 from typing import TYPE_CHECKING, Any, Protocol
 
+from stamp.errors import BadConfiguration
 from stamp.resources import schemas
 
 if TYPE_CHECKING:
@@ -41,12 +42,19 @@ class Checker:
     def _compiled(self) -> jsonschema_rs.Draft202012Validator:
         import jsonschema_rs  # noqa: PLC0415 - 10 to 20 ms of processor time that `stamp --help` need not pay
 
-        return jsonschema_rs.Draft202012Validator(dict(self.schema), offline=True)
+        try:
+            return jsonschema_rs.Draft202012Validator(dict(self.schema), offline=True)
+        except (ValueError, jsonschema_rs.ReferencingError) as error:
+            raise BadConfiguration(f"the schema can't be used: {_cut(str(error))}", fix="freeze it again") from error
 
     def is_valid(self, instance: object) -> bool:
-        """The verdict. False too for what JSON cannot express (bytes, keys that are not text, lone surrogates)."""
+        """The verdict. False too for what JSON cannot express (bytes, keys that are not text, lone surrogates).
+
+        Raises `BadConfiguration` when the schema itself is broken or refers to another document.
+        """
+        compiled = self._compiled
         try:
-            return self._compiled.is_valid(instance)
+            return compiled.is_valid(instance)
         except ValueError:
             return False
 
@@ -61,7 +69,9 @@ class Checker:
             return unreadable
         validator: Any = jsonschema.Draft202012Validator(dict(self.schema))
         errors: list[_Problem] = sorted(validator.iter_errors(instance), key=lambda error: len(error.path))
-        words = list(dict.fromkeys(_worded(error) for error in errors))
+        typed = {error.json_path for error in errors if error.validator == "type"}
+        told = [error for error in errors if error.validator == "type" or error.json_path not in typed]
+        words = list(dict.fromkeys(_worded(error) for error in told))
         more = [f"and {len(words) - _PROBLEMS} more"] if len(words) > _PROBLEMS else []
         return "; ".join(words[:_PROBLEMS] + more) or "$: refused by the schema"
 
