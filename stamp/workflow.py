@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stamp.duration import seconds
-from stamp.errors import DefinitionError
+from stamp.errors import DefinitionError, SchemaDrift
 from stamp.evolution import Lift, Upcast, Upcasters
 from stamp.retry import Retry
-from stamp.schema import Contract, frozen
+from stamp.schema import Contract, drift, frozen
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 DEFAULT_RETRY = "5x 1s..60s"
@@ -137,12 +137,20 @@ class Workflow:
         self.signed = signed
         self.upcasters = Upcasters(name, upcasts or {})
         self.table = Table.of(self)
-        derived = Contract.derive(name, version, state, self.event_types)
-        self.derived = derived
-        self.contract = derived if schemas is None else frozen(Path(schemas), name, version)
+        self.derived = Contract.derive(name, version, state, self.event_types)
+        self.contract = self.derived if schemas is None else self._frozen(Path(schemas))
 
     def __repr__(self) -> str:
         return f"<Workflow {self.name} version {self.version}>"
+
+    def _frozen(self, folder: Path) -> Contract:
+        contract = frozen(folder, self.name, self.version)
+        if differences := drift(self.derived, contract):
+            raise SchemaDrift(
+                f"{self.where}: {self.label} is not what was frozen: {'; '.join(differences[:3])}",
+                fix="raise the version, or bring the types back; a frozen schema is a promise to running stamps",
+            )
+        return contract
 
     @property
     def label(self) -> str:
