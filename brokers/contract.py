@@ -184,6 +184,22 @@ class Consumer(Protocol):
         ...
 
 
+class Adopted(Protocol):
+    """A channel that the application opened and keeps, and the messages that come through it."""
+
+    async def publish_all(self, publications: Sequence[Publication]) -> Sequence[BrokerError | None]:
+        """As `Broker.publish_all`."""
+        ...
+
+    def delivery(self, message: Any, queue: str) -> Delivery:
+        """The client library's own message object as a delivery of that queue."""
+        ...
+
+    async def ack(self, message: Any) -> None:
+        """Done. A message whose channel was lost is skipped silently: it comes again."""
+        ...
+
+
 class Broker(Protocol):
     """A connection to a broker, opened once and shared by a process."""
 

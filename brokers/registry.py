@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, cast
 
+from brokers.contract import Adopted, Broker
 from brokers.errors import ProtocolMisuse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from brokers.contract import Broker
 
 BROKERS = "stamp.brokers"
 """Entry-point group: the name is a URL scheme, the object is called with the URL and gives a broker."""
@@ -26,17 +21,19 @@ def broker_for(url: str) -> Broker:
     if found is None:
         known = ", ".join(f"{name}:" for name in _known(BROKERS))
         raise ProtocolMisuse(f"no broker for a URL that starts with {scheme[:20]!r}; known: {known}")
-    return _loaded(found)(url)
+    broker: Broker = found.load()(url)
+    return broker
 
 
-def adopt(channel: object) -> Broker:
+def adopt(channel: object) -> Adopted:
     """A broker on a channel that the application opened and keeps. Raises `ProtocolMisuse` naming what is known."""
     package = type(channel).__module__.partition(".")[0]
     found = _find(CHANNELS, package)
     if found is None:
         known = ", ".join(_known(CHANNELS))
         raise ProtocolMisuse(f"no adapter for a channel of {package!r}; known: {known}")
-    return _loaded(found)(channel)
+    adopted: Adopted = found.load()(channel)
+    return adopted
 
 
 def _find(group: str, name: str) -> EntryPoint | None:
@@ -45,10 +42,3 @@ def _find(group: str, name: str) -> EntryPoint | None:
 
 def _known(group: str) -> list[str]:
     return sorted({entry.name for entry in entry_points(group=group)})
-
-
-def _loaded(entry: EntryPoint) -> Callable[[object], Broker]:
-    try:
-        return cast("Callable[[object], Broker]", entry.load())
-    except (ImportError, AttributeError) as error:
-        raise ProtocolMisuse(f"the adapter {entry.value!r} of {entry.group!r} can't be loaded: {error}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, cast
 
 from brokers.contract import Message
 from stamp import outgoing
@@ -93,7 +93,7 @@ class Record:
     def status(self, now: float) -> Status:
         """The one word for where the run stands at `now` (epoch seconds)."""
         if self.ended:
-            return self.stamp.phase  # type: ignore[return-value]  an ended phase is a status
+            return cast(Status, self.stamp.phase)
         if self.latest.kind == "held":
             return "held"
         if self.stamp.deadline is not None and now > epoch(self.stamp.deadline):

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from brokers.contract import Delivery
+from brokers.contract import Adopted, Delivery
 from brokers.registry import adopt
-from stamp.delivery import Station
+from stamp.delivery import Road, Station
 from stamp.runtime import Runtime
 from stamp.service import Service
 from stamp.workflow import Workflow
@@ -32,7 +32,7 @@ def stamped(service: Service, workflow: Workflow, step: str, *, channel: object,
     station = service.station(workflow.name, step)
     station = station if queue is None else Station(queue, step, station.versions, station.handlers)
     adopted = adopt(channel)
-    roads: dict[int, Any] = {}
+    roads: dict[int, Road] = {}
 
     async def callback(message: Any) -> None:
         runtime: Runtime = service.runtime
@@ -48,7 +48,7 @@ def stamped(service: Service, workflow: Workflow, step: str, *, channel: object,
 class _Settling:
     """Settles the one message of a callback."""
 
-    def __init__(self, adopted: Any, message: object) -> None:
+    def __init__(self, adopted: Adopted, message: object) -> None:
         self._adopted = adopted
         self._message = message
 

@@ -109,9 +109,9 @@ class Store(Protocol):
 
 async def sleep(clock: Clock, seconds: float) -> None:
     """Wait by the clock given, so that a test that owns the clock owns the wait."""
-    done = asyncio.get_running_loop().create_future()
-    cancel = clock.call_later(seconds, lambda: done.done() or done.set_result(None))
+    done = asyncio.Event()
+    cancel = clock.call_later(seconds, done.set)
     try:
-        await done
+        await done.wait()
     finally:
         cancel()

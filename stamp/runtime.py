@@ -9,13 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from brokers.clock import SystemClock
-from brokers.contract import Broker, Consumer, Declarable, Publication
+from brokers.contract import Adopted, Broker, Consumer, Declarable, Publication
 from brokers.registry import broker_for
 from stamp import held, journal
 from stamp.codec import Codec
 from stamp.delivery import Road, Station
 from stamp.errors import StoreUnavailable
-from stamp.layout import delay_parts
+from stamp.layout import delay_exchange, delay_parts
 from stamp.nostore import NoStore
 from stamp.ports import Clock, Observer, Store, sleep
 from stamp.registry import store_for
@@ -117,8 +117,8 @@ class Runtime:
 
     async def declare_rung(self, pause: float) -> None:
         """Create one rung of the delay ladder, tapped by the journal."""
-        parts = delay_parts(pause)
-        await self.broker.declare([*parts, *journal.taps([parts[0].name])] if self.journal else parts)
+        taps = journal.taps([delay_exchange(pause)]) if self.journal else []
+        await self.broker.declare([*delay_parts(pause), *taps])
 
     async def start_consuming(self) -> None:
         """Take back what waited for this version, then subscribe to every step's queue."""
@@ -134,7 +134,7 @@ class Runtime:
     def _prefetch(self) -> int:
         return 2 * self.participant.batch * self.participant.concurrency
 
-    def road(self, station: Station, *, broker: Broker | None = None) -> Road:
+    def road(self, station: Station, *, broker: Adopted | None = None) -> Road:
         """The road of one station over this runtime's store; publishes through `broker` when one is given."""
         sender = self.sender if broker is None else replace(self.sender, broker=broker)
         return Road(

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from brokers.contract import Broker, Publication
+from brokers.contract import Adopted, Broker, Publication
 from brokers.errors import BrokerError, MessageTooLarge, NotFound, Unroutable
 from stamp import outgoing
 from stamp.events import Event, MessageHeld, Paused, Resumed
-from stamp.layout import DELAY, delay_exchange
+from stamp.layout import DELAY, HELD, delay_exchange
 from stamp.nostore import NoStore
 from stamp.ports import Clock, Observer, Store, sleep
 from stamp.retry import LADDER
@@ -50,7 +50,7 @@ class Sender:
     """Sends bursts and doesn't come back before every message is confirmed or held."""
 
     service: str
-    broker: Broker
+    broker: Broker | Adopted
     store: Store | NoStore
     clock: Clock
     tell: Teller
@@ -95,7 +95,7 @@ class Sender:
         for publication, error in zip(publications, outcomes, strict=True):
             if error is None:
                 done.append(publication.message.message_id)
-            elif isinstance(error, Unroutable | MessageTooLarge) and publication.exchange != outgoing.HELD:
+            elif isinstance(error, Unroutable | MessageTooLarge) and publication.exchange != HELD:
                 waiting.append(self._held(publication, error))
             else:
                 waiting.append(publication)

@@ -33,7 +33,7 @@ from stamp.model import Stamp
 from stamp.outgoing import publications
 from stamp.seal import HmacKey, KeyRing
 from stamp.workflow import Step
-from tests.kernel.tables import NOW, ORDER, RUN, Charged, Order, Ordered, finish, run_through, started
+from tests.kernel.tables import NOW, ORDER, Charged, Order, Ordered, finish, run_through, started
 
 CODEC = Codec()
 VERSIONS = {1: ORDER}
