@@ -39,6 +39,10 @@ from stamp.workflow import Workflow
 STAMP = "stamp"
 SIGNATURE = "stamp_signature"
 ATTEMPT = "stamp_attempt"
+TRACE_HEADERS = ("traceparent", "tracestate")
+CARRIED = frozenset({STAMP, SIGNATURE, ATTEMPT, *TRACE_HEADERS})
+"""The toolkit's own headers: what a re-send takes along. Everything else belongs to somebody else's delivery."""
+
 JSON = "application/json"
 
 SOFT_LIMIT = 16 * 1024

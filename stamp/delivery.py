@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from brokers.contract import Delivery, Publication
-from stamp import outgoing
+from stamp import outgoing, parking
 from stamp.codec import Arrival, Codec
 from stamp.decision import Again, Broken, Decision, Done, Failed, Forward, Hold, Outcome, Position, Undone, decide
 from stamp.duration import seconds
@@ -242,11 +242,11 @@ class Road:
 
     def _hold(self, trip: Trip, reason: str, detail: str) -> None:
         message = trip.delivery.message
-        origin = {outgoing.HELD_QUEUE: self.station.queue}
+        origin = {parking.QUEUE: self.station.queue}
         now = self.clock.now()
         trip.fate = "held"
         trip.messages = [
-            outgoing.held(message, service=self.service, reason=reason, detail=detail, now=now, origin=origin)
+            parking.park(message, service=self.service, reason=reason, detail=detail, now=now, origin=origin)
         ]
         self.tell(
             MessageHeld(

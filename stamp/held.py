@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from brokers.contract import Broker, Consumer, Delivery, Message, Publication
-from stamp import outgoing
+from stamp import parking
 from stamp.codec import Codec
 from stamp.delivery import Station
 from stamp.errors import Theirs, TooNew, UnknownWorkflow
@@ -33,34 +33,29 @@ class Held:
     @property
     def reason(self) -> str:
         """The reason code; messages that the broker itself parked have the broker's."""
-        note = self.message.headers.get(outgoing.HELD_REASON)
+        note = self.message.headers.get(parking.REASON)
         death = str(self.message.headers.get("x-first-death-reason", "unknown"))
         return str(note) if note else BROKER_REASONS.get(death, death)
 
     @property
     def detail(self) -> str:
-        return str(self.message.headers.get(outgoing.HELD_DETAIL, ""))
+        return str(self.message.headers.get(parking.DETAIL, ""))
 
     @property
     def queue(self) -> str:
         """The work queue it came from; empty when it never reached one (unroutable)."""
-        value = self.message.headers.get(outgoing.HELD_QUEUE) or self.message.headers.get("x-first-death-queue", "")
+        value = self.message.headers.get(parking.QUEUE) or self.message.headers.get("x-first-death-queue", "")
         return str(value)
 
     @property
     def at(self) -> int:
         """Epoch milliseconds; 0 when the broker parked it."""
-        value = self.message.headers.get(outgoing.HELD_AT, 0)
+        value = self.message.headers.get(parking.AT, 0)
         return value if isinstance(value, int) else 0
 
     def original(self) -> Message:
-        """The message as it was: the note and the attempt are taken off, the bytes are the same."""
-        headers = {
-            name: value
-            for name, value in self.message.headers.items()
-            if not name.startswith(("x-", "stamp_held_")) and name != "stamp_attempt"
-        }
-        return replace(self.message, headers=headers)
+        """The message as it was before it was held."""
+        return parking.unpark(self.message)
 
 
 @asynccontextmanager
@@ -103,8 +98,8 @@ async def release(
         for held in found:
             goal = target(held) if wanted(held) else None
             if goal is not None:
-                await broker.publish_all([outgoing.released(held.message, service=service, now=now)])
-                await broker.publish(Publication(*goal, held.original()))
+                await broker.publish_all([parking.released(held.message, service=service, now=now)])
+                await broker.publish(Publication(*goal, parking.sendable(held.original())))
                 await consumer.ack([held.delivery])
                 gone.append(held)
     return gone

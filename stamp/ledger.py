@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Literal, cast
 
 from brokers.contract import Message
-from stamp import outgoing
+from stamp import parking
 from stamp.codec import attempt_of, check_header, header_text, parse
 from stamp.decision import undo_stack
 from stamp.errors import StampError
@@ -111,7 +111,7 @@ def sight(message: Message, exchange: str, routing_key: str) -> Sighting | None:
     except StampError:
         return None
     kind = _kind(exchange, routing_key)
-    noted = message.headers.get(outgoing.HELD_AT)
+    noted = message.headers.get(parking.AT)
     at = noted / 1000 if isinstance(noted, int) else float(message.timestamp or 0)
     return Sighting(
         stamp=stamp,
@@ -120,16 +120,16 @@ def sight(message: Message, exchange: str, routing_key: str) -> Sighting | None:
         attempt=attempt_of(message),
         message_id=message.message_id,
         routing_key=routing_key,
-        reason=str(message.headers.get(outgoing.HELD_REASON, "")),
-        detail=str(message.headers.get(outgoing.HELD_DETAIL, "")),
-        service=str(message.headers.get(outgoing.HELD_SERVICE) or message.app_id or ""),
-        queue=str(message.headers.get(outgoing.HELD_QUEUE, "")),
+        reason=str(message.headers.get(parking.REASON, "")),
+        detail=str(message.headers.get(parking.DETAIL, "")),
+        service=str(message.headers.get(parking.SERVICE) or message.app_id or ""),
+        queue=str(message.headers.get(parking.QUEUE, "")),
     )
 
 
 def _kind(exchange: str, routing_key: str) -> Kind:
     if exchange == HELD:
-        return "released" if routing_key.startswith(outgoing.RELEASED) else "held"
+        return "released" if routing_key.startswith(parking.RELEASED) else "held"
     return "retry" if exchange.startswith(DELAY) else "progress"
 
 

@@ -6,10 +6,10 @@ import itertools
 import re
 
 _SKELETON = bytes.maketrans(b"{}", b"[]")
-_REST = bytes(byte for byte in range(256) if byte not in b'[]{}"\\')
+_REST = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 
 # Possessive, and a string that never ends is one token too: linear in any input.
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_STRING = re.compile(rb'"[^"]*+"?')
 
 
 def depth_exceeds(text: bytes, limit: int) -> bool:
@@ -25,14 +25,15 @@ def depth_exceeds(text: bytes, limit: int) -> bool:
 def _brackets(text: bytes) -> bytes:
     """The brackets outside strings, all written `[` and `]`.
 
-    Once everything but brackets, quotes and backslashes is gone, a string without these is `""`. If no quote or
-    backslash is left when the pairs are removed, an even number of quotes stood before each bracket, so none of
-    the brackets was inside a string.
+    Without escapes, and with everything else gone, a string without brackets is `""`. If no quote is left when these
+    pairs are removed, an even number of quotes stood before each bracket, so none of the brackets was in a string.
     """
-    kept = text.translate(_SKELETON, _REST).replace(b'""', b"")
-    if b'"' in kept or b"\\" in kept:
-        return _STRING.sub(b"", text).translate(_SKELETON, _REST + b'"\\')
-    return kept
+    if b"\\" in text:
+        # Backslashes come in runs that start unescaped, so pairs first; what is left escapes no quote.
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    skeleton = text.translate(_SKELETON, _REST)
+    kept = skeleton.replace(b'""', b"")
+    return _STRING.sub(b"", skeleton) if b'"' in kept else kept
 
 
 def _deeper(brackets: bytes, limit: int) -> bool:

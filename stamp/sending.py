@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from brokers.contract import Adopted, Broker, Publication
 from brokers.errors import BrokerError, MessageTooLarge, NotFound, Unroutable
-from stamp import outgoing
+from stamp import parking
 from stamp.events import Event, MessageHeld, Paused, Resumed
 from stamp.layout import DELAY, HELD, delay_exchange
 from stamp.nostore import NoStore
@@ -62,12 +62,13 @@ class Sender:
 
     async def send(self, publications: Sequence[Publication]) -> None:
         """Publish a burst; try again while the broker is away, hold what can't be routed."""
-        waiting = list({publication.message.message_id: publication for publication in publications}.values())
-        tries = 0
+        waiting, tries = list(publications), 0
         while waiting:
-            await self._declare_rungs(waiting)
-            outcomes = await self.broker.publish_all(waiting)
-            done, waiting, worst = self._sort(waiting, outcomes)
+            burst, later = _distinct(waiting)
+            await self._declare_rungs(burst)
+            outcomes = await self.broker.publish_all(burst)
+            done, waiting, worst = self._sort(burst, outcomes)
+            waiting += later
             await self.store.sent(done)
             if worst is not None:
                 await self._pause(worst, tries)
@@ -116,8 +117,8 @@ class Sender:
                 at=now,
             )
         )
-        origin = {outgoing.HELD_EXCHANGE: publication.exchange, outgoing.HELD_KEY: publication.routing_key}
-        return outgoing.held(message, service=self.service, reason=reason, detail=str(error), now=now, origin=origin)
+        origin = {parking.EXCHANGE: publication.exchange, parking.KEY: publication.routing_key}
+        return parking.park(message, service=self.service, reason=reason, detail=str(error), now=now, origin=origin)
 
     async def _pause(self, error: BrokerError, tries: int) -> None:
         if not tries:
@@ -135,3 +136,15 @@ class Sender:
             if name.startswith(DELAY) and name not in self.rungs:
                 await self.declare_rung(RUNGS[name])
                 self.rungs.add(name)
+
+
+def _distinct(publications: Sequence[Publication]) -> tuple[list[Publication], list[Publication]]:
+    """The first message of each id, and the rest: one id is never in flight twice, and none is left out."""
+    ids: set[str] = set()
+    burst: list[Publication] = []
+    later: list[Publication] = []
+    for publication in publications:
+        message_id = publication.message.message_id
+        (later if message_id in ids else burst).append(publication)
+        ids.add(message_id)
+    return burst, later

@@ -176,7 +176,7 @@ def mutate(draw: st.DrawFn, parent: Any, last: Any) -> None:
     elif how == "text" and isinstance(parent[last] if isinstance(parent, list) else parent.get(last), str):
         parent[last] = draw(SPELLINGS)(parent[last])
     else:
-        parent[last] = draw(STRANGE)
+        parent[last] = copy.deepcopy(draw(STRANGE))
 
 
 @settings(max_examples=500, deadline=None)

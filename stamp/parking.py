@@ -1,0 +1,135 @@
+"""Held messages as they lie in the held queue: the original, whole, with a note why it is there.
+
+What AMQP can't carry as a plain header again (tables, bytes), or what would no longer fit in a frame next to the
+note, moves into the body; `unpark` puts everything back where it was.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from brokers.contract import FRAME_LIMIT, FRAME_RESERVE, Message, Publication
+from brokers.framesize import header_frame_size
+from stamp.codec import ATTEMPT, CARRIED, STAMP
+from stamp.layout import HELD
+
+REASON = "stamp_held_reason"
+DETAIL = "stamp_held_detail"
+SERVICE = "stamp_held_service"
+AT = "stamp_held_at"
+"""Epoch milliseconds."""
+QUEUE = "stamp_held_queue"
+"""The work queue it came from; absent when it never reached one."""
+EXCHANGE = "stamp_held_exchange"
+KEY = "stamp_held_key"
+RELEASED = "released."
+DETAIL_LIMIT = 2000
+ENVELOPE = "application/vnd.stamp.held+json"
+"""Content type of a held message whose headers had to move into the body."""
+
+_OWN = (REASON, DETAIL, SERVICE, AT, QUEUE, EXCHANGE, KEY)
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+def park(
+    message: Message, *, service: str, reason: str, detail: str, now: float, origin: Mapping[str, str]
+) -> Publication:
+    """The publication that holds a message. `origin` names its `QUEUE`, or its `EXCHANGE` and `KEY`. Always fits."""
+    note: dict[str, Any] = {
+        REASON: reason,
+        DETAIL: _printable(detail),
+        SERVICE: service,
+        AT: int(now * 1000),
+        **origin,
+    }
+    headers = {name: value for name, value in message.headers.items() if not name.startswith("x-") and name not in _OWN}
+    whole = replace(message, headers={**headers, **note})
+    if all(_plain(value) for value in headers.values()) and _fits(whole):
+        return Publication(HELD, service, whole)
+    own = {name: value for name, value in headers.items() if name in CARRIED and _plain(value)}
+    enveloped = replace(message, headers={**own, **note}, body=_envelope(message, headers), content_type=ENVELOPE)
+    if _fits(enveloped):
+        return Publication(HELD, service, enveloped)
+    bare = {name: value for name, value in own.items() if name != STAMP}
+    return Publication(HELD, service, replace(enveloped, headers={**bare, **note}))
+
+
+def unpark(message: Message) -> Message:
+    """The message as it was before it was held: same bytes, without the note, counted from its first attempt."""
+    headers = {name: value for name, value in message.headers.items() if not name.startswith("x-")}
+    if message.content_type == ENVELOPE:
+        parcel = _decode(message.body)
+        headers = {**headers, **{name: _opened(value) for name, value in parcel["headers"].items()}}
+        message = replace(message, body=b64decode(parcel["body"]), content_type=parcel["content_type"])
+    kept = {name: value for name, value in headers.items() if name not in _OWN and name != ATTEMPT}
+    return replace(message, headers=kept)
+
+
+def sendable(message: Message) -> Message:
+    """The message with the headers that can be published again; tables and bytes stay with the held record."""
+    return replace(message, headers={name: value for name, value in message.headers.items() if _plain(value)})
+
+
+def released(message: Message, *, service: str, now: float) -> Publication:
+    """A notice for the journal that a held message went on; no queue needs to want it."""
+    kept = {name: value for name, value in message.headers.items() if name in CARRIED or name == REASON}
+    note = {SERVICE: service, AT: int(now * 1000)}
+    notice = replace(message, headers={**kept, **note}, body=b"", content_type=None)
+    return Publication(HELD, f"{RELEASED}{service}", notice, mandatory=False)
+
+
+def _plain(value: object) -> bool:
+    return isinstance(value, str | int)
+
+
+def _fits(message: Message) -> bool:
+    return header_frame_size(message) <= FRAME_LIMIT - FRAME_RESERVE
+
+
+def _printable(detail: str) -> str:
+    return detail[:DETAIL_LIMIT].encode(errors="replace").decode()
+
+
+def _envelope(message: Message, headers: Mapping[str, Any]) -> bytes:
+    parcel = {
+        "headers": {name: _wrapped(value) for name, value in headers.items()},
+        "body": b64encode(message.body).decode(),
+        "content_type": message.content_type,
+    }
+    return _encode(parcel)
+
+
+def _wrapped(value: Any) -> Any:
+    """A header value as JSON; bytes as base64, what JSON has no form for as its text."""
+    match value:
+        case bytes() | bytearray():
+            return {"$bytes": b64encode(bytes(value)).decode()}
+        case datetime():
+            return value.isoformat()
+        case Mapping():
+            return {"$table": {str(name): _wrapped(inner) for name, inner in value.items()}}
+        case list() | tuple():
+            return [_wrapped(inner) for inner in value]
+        case str() | int() | float() | None:
+            return value
+        case _:
+            return str(value)
+
+
+def _opened(value: Any) -> Any:
+    match value:
+        case {"$bytes": str(text)}:
+            return b64decode(text)
+        case {"$table": dict(table)}:
+            return {name: _opened(inner) for name, inner in table.items()}
+        case list():
+            return [_opened(inner) for inner in value]
+        case _:
+            return value
