@@ -60,6 +60,7 @@ class Runtime:
     journal: bool
     consumers: list[Consumer] = field(default_factory=list)
     workers: list[asyncio.Task[None]] = field(default_factory=list)
+    relaying: asyncio.Task[None] | None = None
     busy: int = 0
     """How many batches are on the road now."""
 
@@ -82,6 +83,7 @@ class Runtime:
             runtime = cls._wired(participant, opened_broker, opened_store, clock, journal=journal)
             await runtime.declare()
             relay = asyncio.create_task(runtime.relay.run(), name=f"relay of {participant.name}")
+            runtime.relaying = relay
             try:
                 yield runtime
             finally:
