@@ -15,7 +15,6 @@ Pure: no clock, no loop, no I/O. The whole life of a run is this table; `walk_ba
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal, assert_never
 
@@ -35,8 +34,7 @@ FOLD_BYTES = 12 * 1024
 NEVER_FOLDED = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Where a delivery stands: the step and direction that it runs, and the message it consumed."""
 
     step: Step
@@ -46,24 +44,21 @@ class Position:
     ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Done(msgspec.Struct, frozen=True, kw_only=True):
     """The handler returned: the event it emits (`None`: nothing follows), the state it left, what its undo needs."""
 
     event: object | None
     state: dict[str, Any]
-    keep: dict[str, Any] = field(default_factory=dict)
+    keep: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undone:
+class Undone(msgspec.Struct, frozen=True, kw_only=True):
     """The undo handler returned."""
 
     state: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """No retry will help: a business failure, or an error that the step declares final."""
 
     type: str
@@ -71,8 +66,7 @@ class Failed:
     undo_me: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broken:
+class Broken(msgspec.Struct, frozen=True, kw_only=True):
     """The handler raised: worth another try while the policy allows it. `after` asks for a certain pause."""
 
     type: str
@@ -83,8 +77,7 @@ class Broken:
 Outcome = Done | Undone | Failed | Broken
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Next:
+class Next(msgspec.Struct, frozen=True, kw_only=True):
     """A message to send on the workflow's exchange."""
 
     routing_key: str
@@ -95,13 +88,11 @@ class Next:
     mandatory: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(msgspec.Struct, frozen=True):
     """Settle: acknowledge once the messages are confirmed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(msgspec.Struct, frozen=True):
     """Settle: send the same message once more after `delay` seconds, as try number `attempt`."""
 
     attempt: int
@@ -109,8 +100,7 @@ class Again:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """Settle: park the message, whole, under `reason`."""
 
     reason: Literal["failed", "undo-failed"]
@@ -120,8 +110,7 @@ class Hold:
 Settle = Forward | Again | Hold
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The stamp after the hop, the messages that carry it, and how to settle the delivery."""
 
     stamp: Stamp

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -202,7 +202,7 @@ class Road:
         else:
             event = await handler(_typed(arrival, position.step), hop)
             outcome = Done(event=event, state=_state(hop, arrival.workflow), keep=hop.kept)
-        trip.position = replace(position, ms=max(0, round((self.clock.now() - began) * 1000)))
+        trip.position = msgspec.structs.replace(position, ms=max(0, round((self.clock.now() - began) * 1000)))
         return outcome
 
     async def _follow(self, tx: Transaction, trip: Trip, outcome: Outcome) -> None:

@@ -213,7 +213,7 @@ class Stamp:
 
 def timestamp(now: float) -> str:
     """Epoch seconds as the stamp writes them: RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(now * 1000) % 1000:03d}Z"
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def epoch(text: str) -> float:

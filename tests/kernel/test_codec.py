@@ -155,7 +155,8 @@ def test_a_stamp_over_budget_is_refused_before_it_is_sent_and_the_biggest_member
 
 def test_an_event_that_its_schema_refuses_is_not_sent() -> None:
     decision = finish(started(), "charge")
-    broken = replace(decision, messages=(replace(decision.messages[0], event=Charged(order=7)),))  # type: ignore[arg-type]
+    message = msgspec.structs.replace(decision.messages[0], event=Charged(order=7))
+    broken = msgspec.structs.replace(decision, messages=(message,))
     with pytest.raises(OutputInvalid, match="Charged"):
         publications(broken, ORDER, CODEC, service="payments", now=NOW, trace={})
 
