@@ -1,0 +1,131 @@
+"""The toolkit's SQL, written once for both dialects. Parameters are `$1`, `$2`, … (SQLite: `?1`, `?2`, …)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stamp.errors import BadConfiguration
+
+Dialect = Literal["sqlite", "postgres"]
+Statement = tuple[str, Sequence[Any]]
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}", re.ASCII)
+
+_SEEN = """\
+INSERT INTO {inbox} (consumer, message_id, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING 1"""
+
+_EMIT = """\
+INSERT INTO {outbox} (message_id, run, exchange, routing_key, mandatory, properties, body, created_at, lease_until,
+ lease_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (message_id) DO NOTHING"""
+
+_FORGET = "DELETE FROM {outbox} WHERE message_id {in_1}"
+
+_UNLEASE = "UPDATE {outbox} SET lease_until = 0 WHERE message_id {in_1} AND lease_by = $2"
+
+# A row waits while an earlier row of its run is held: a relay never overtakes what is still in flight.
+_CLAIM = """\
+WITH held AS (SELECT run, min(id) AS first FROM {outbox} WHERE lease_until > $1 GROUP BY run),
+ free AS (SELECT o.id FROM {outbox} AS o LEFT JOIN held ON held.run = o.run
+  WHERE o.lease_until <= $1 AND (held.first IS NULL OR o.id < held.first) ORDER BY o.id LIMIT $2 {skip_locked_o})
+UPDATE {outbox} SET lease_until = $3, lease_by = $4 WHERE id IN (SELECT id FROM free)
+RETURNING id, message_id, exchange, routing_key, mandatory, properties, body"""
+
+_BACKLOG = "SELECT count(*) FROM {outbox}"
+
+_PRUNE = """\
+DELETE FROM {inbox} WHERE (consumer, message_id) IN
+ (SELECT consumer, message_id FROM {inbox} WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 {skip_locked})
+RETURNING 1"""
+
+_META = "CREATE TABLE IF NOT EXISTS {meta} (version INTEGER PRIMARY KEY)"
+_VERSIONS = "SELECT version FROM {meta} ORDER BY version"
+_RECORD = "INSERT INTO {meta} (version) VALUES ($1) ON CONFLICT DO NOTHING"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Where the toolkit's tables are and how this dialect says what it does with them."""
+
+    dialect: Dialect
+    inbox: str
+    outbox: str
+    meta: str
+    place: str
+    """The prefix on SQLite, the schema on PostgreSQL: a checked identifier, safe to write into SQL."""
+    seen: str
+    emit: str
+    forget: str
+    unlease: str
+    claim: str
+    backlog: str
+    prune: str
+    create_meta: str
+    versions: str
+    record: str
+    array: Callable[[Sequence[str]], Any]
+    """A list of strings as the one parameter that `IN` takes."""
+
+
+def sqlite_schema(prefix: str) -> Schema:
+    """Tables `<prefix>inbox`, `<prefix>outbox`, `<prefix>meta`. Raises `BadConfiguration` on a bad prefix."""
+    place = identifier(prefix, what="table prefix")
+    words = {"in_1": "IN (SELECT value FROM json_each($1))", "skip_locked": "", "skip_locked_o": ""}
+    return _schema("sqlite", place, place, words, _as_json)
+
+
+def postgres_schema(schema: str) -> Schema:
+    """Tables `inbox`, `outbox`, `meta` in that schema. Raises `BadConfiguration` on a bad name."""
+    place = identifier(schema, what="schema")
+    skip = "FOR UPDATE SKIP LOCKED"
+    words = {"in_1": "= ANY($1)", "skip_locked": skip, "skip_locked_o": "FOR UPDATE OF o SKIP LOCKED"}
+    return _schema("postgres", place, f'"{place}".', words, list)
+
+
+def forgetting(schema: Schema, message_ids: Sequence[str]) -> list[Statement]:
+    """The delete of these outbox rows; nothing when there are none."""
+    return [(schema.forget, (schema.array(message_ids),))] if message_ids else []
+
+
+def identifier(name: str, *, what: str) -> str:
+    """`name` when it is a plain ASCII identifier; raises `BadConfiguration` otherwise."""
+    if _IDENTIFIER.fullmatch(name):
+        return name
+    raise BadConfiguration(
+        f"{what} {name!r} is not a plain identifier",
+        fix="use letters, digits and _ only, starting with a letter, at most 48 characters",
+    )
+
+
+def _schema(
+    dialect: Dialect, place: str, before: str, words: dict[str, str], array: Callable[[Sequence[str]], Any]
+) -> Schema:
+    tables = {name: f"{before}{name}" for name in ("inbox", "outbox", "meta")}
+
+    def say(template: str) -> str:
+        text = template.format(**tables, **words)
+        return text.replace("$", "?") if dialect == "sqlite" else text
+
+    return Schema(
+        dialect=dialect,
+        **tables,
+        place=place,
+        seen=say(_SEEN),
+        emit=say(_EMIT),
+        forget=say(_FORGET),
+        unlease=say(_UNLEASE),
+        claim=say(_CLAIM),
+        backlog=say(_BACKLOG),
+        prune=say(_PRUNE),
+        create_meta=say(_META),
+        versions=say(_VERSIONS),
+        record=say(_RECORD),
+        array=array,
+    )
+
+
+def _as_json(values: Sequence[str]) -> str:
+    return json.dumps(list(values))

@@ -1,0 +1,239 @@
+"""The store of a service whose local database is one SQLite file. The embedded default."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from brokers.contract import Publication
+from stamp.errors import StoreUnavailable, TransactionHijacked
+from stamp.stores import migrate, sqlite_work
+from stamp.stores.common import Leases, SentBuffer, Turn, hijacked, nested, not_open
+from stamp.stores.link import Link
+from stamp.stores.rows import OutboxRow, publications_in_order
+from stamp.stores.sql import Schema, Statement, forgetting, sqlite_schema
+from stamp.stores.sqlite_file import SQLiteFile
+
+T = TypeVar("T")
+
+_PRUNE_STEP = 200
+"""Inbox rows deleted in one turn (about a millisecond), so that a hop never waits longer for a pruner."""
+
+
+class SQLiteStore:
+    """Inbox and outbox in the user's own SQLite file; several tasks and several processes may share it.
+
+    `sqlite:///relative.db`, `sqlite:////absolute.db`, or `sqlite://` for a private database in memory. WAL,
+    `synchronous=FULL`: what is committed survives a power cut. `native` is an `aiosqlite.Connection` inside
+    `BEGIN IMMEDIATE`; transactions of one store object take turns. A statement waits `busy_timeout` seconds for
+    another process, then the store is `StoreUnavailable`. Rows that `emit` writes are leased for `lease` seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "stamp_",
+        lease: float = 10.0,
+        now: Callable[[], float] = time.time,
+        busy_timeout: float = 5.0,
+    ) -> None:
+        self.schema: Schema = sqlite_schema(prefix)
+        self._file = SQLiteFile(url, busy_timeout=busy_timeout)
+        self._leases = Leases(seconds=lease, now=now)
+        self._sent = SentBuffer()
+        self._turn = Turn()
+        self._open = False
+
+    async def open(self) -> None:
+        """Connect, create the file and the tables when they are missing. Raises `StoreUnavailable`."""
+        if self._open:
+            return
+        self._turn = Turn()
+        try:
+            await self._file.open()
+            self._open = True
+            await migrate.upgrade(self)
+        except BaseException:
+            self._open = False
+            await self._file.close()
+            raise
+
+    async def close(self) -> None:
+        """Delete what `sent` buffered (as far as the database lets us: the rest is only sent again) and disconnect."""
+        if not self._open:
+            return
+        with suppress(StoreUnavailable):
+            await self.flush()
+        async with self._turn.taken():
+            self._open = False
+            await self._file.close()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[SQLiteTransaction]:
+        """A transaction, one at a time in this store object. See `stamp.ports.Store.begin`."""
+        async with self._turn.taken():
+            link = await self._linked()
+            transaction = SQLiteTransaction(self._file, link, self.schema, leases=self._leases)
+            try:
+                await transaction.start()
+                yield transaction
+            except Exception as error:
+                await transaction.roll_back(error)
+                raise
+            except BaseException:
+                # Cancelled: queued behind whatever still runs, and nobody waits for it.
+                link.post(sqlite_work.rollback)
+                raise
+            sent = self._sent.waiting()
+            await transaction.commit(forgetting(self.schema, sent))
+            self._sent.written(sent)
+
+    async def sent(self, message_ids: Sequence[str]) -> None:
+        """Buffered: the rows go with the next commit, `flush` or `close`."""
+        self._sent.add(message_ids)
+
+    async def unsent(self, message_ids: Sequence[str]) -> None:
+        """End this store's lease on these rows."""
+        await self._transact((self.schema.unlease, (self.schema.array(message_ids), self._leases.holder)))
+
+    async def flush(self) -> None:
+        """Delete the rows that `sent` buffered."""
+        if self._sent.waiting():
+            await self._transact()
+
+    async def claim(self, limit: int, *, lease: float) -> Sequence[Publication]:
+        """Lease up to `limit` rows that nobody holds, oldest first; none overtakes a held row of its run."""
+        now = self._leases.now()
+        claim = (self.schema.claim, (now, limit, now + lease, self._leases.holder))
+        return publications_in_order(await self._transact(claim))
+
+    async def backlog(self) -> int:
+        """Outbox rows that are not yet forgotten."""
+        count: int = (await self._transact((self.schema.backlog, ())))[0][0]
+        return count
+
+    async def prune(self, now: float, *, limit: int = 1000) -> int:
+        """Delete up to `limit` expired inbox rows, a few at a time, so that hops come in between."""
+        gone = 0
+        while gone < limit:
+            step = min(_PRUNE_STEP, limit - gone)
+            went = len(await self._transact((self.schema.prune, (now, step))))
+            gone += went
+            if went < step:
+                break
+        return gone
+
+    @asynccontextmanager
+    async def altering(self) -> AsyncIterator[migrate.Execute]:
+        """One transaction for migrations; others wait."""
+        async with self._turn.taken():
+            link = await self._linked()
+
+            async def execute(sql: str, parameters: Sequence[Any]) -> Sequence[Sequence[Any]]:
+                return await self._file.do(link, partial(sqlite_work.run, statement=(sql, parameters)))
+
+            try:
+                await execute("BEGIN IMMEDIATE", ())
+                yield execute
+                await execute("COMMIT", ())
+            except BaseException:
+                link.post(sqlite_work.rollback)
+                raise
+
+    async def _transact(self, *statements: Statement) -> sqlite_work.Rows:
+        """Buffered deletes, then `statements`, in one transaction and one trip; the rows of the last."""
+        async with self._turn.taken():
+            link = await self._linked()
+            sent = self._sent.waiting()
+            work = partial(sqlite_work.transact, statements=[*forgetting(self.schema, sent), *statements])
+            rows = await self._file.do(link, work)
+            self._sent.written(sent)
+            return rows
+
+    async def _linked(self) -> Link:
+        if not self._open:
+            raise not_open(self)
+        return await self._file.link()
+
+
+class SQLiteTransaction:
+    """See `stamp.ports.Transaction`. Outbox rows are written when the savepoint or the transaction ends."""
+
+    def __init__(self, file: SQLiteFile, link: Link, schema: Schema, *, leases: Leases) -> None:
+        self._file = file
+        self._link = link
+        self._schema = schema
+        self._leases = leases
+        self._rows: list[OutboxRow] = []
+        self._inside = False
+        self._ended = False
+
+    @property
+    def native(self) -> Link:
+        """The `aiosqlite.Connection`, inside the transaction."""
+        return self._link
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """See `stamp.ports.Transaction.savepoint`."""
+        if self._inside:
+            raise nested()
+        if self._ended:
+            raise hijacked()
+        outer, self._rows, self._inside = self._rows, [], True
+        # Not awaited: it runs before anything the block asks for, and if it fails, leaving fails too.
+        self._link.post(sqlite_work.enter)
+        try:
+            yield
+            await self._do(partial(sqlite_work.leave, emit=self._schema.emit, rows=self._rows))
+        except Exception as error:
+            await self._give_up(error, sqlite_work.undo)
+            raise
+        finally:
+            self._rows, self._inside = outer, False
+
+    async def first_seen(self, consumer: str, message_id: str, *, expires: float | None) -> bool:
+        """See `stamp.ports.Transaction.first_seen`."""
+        return await self._do(partial(sqlite_work.see, seen=(self._schema.seen, (consumer, message_id, expires))))
+
+    async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
+        """See `stamp.ports.Transaction.emit`."""
+        self._rows += self._leases.rows(publications, run)
+
+    async def start(self) -> None:
+        """BEGIN IMMEDIATE."""
+        await self._do(sqlite_work.start)
+
+    async def commit(self, statements: Sequence[Statement]) -> None:
+        """Outbox rows, `statements` and COMMIT in one trip."""
+        if self._ended:
+            raise hijacked()
+        await self._do(partial(sqlite_work.commit, statements=statements, emit=self._schema.emit, rows=self._rows))
+
+    async def roll_back(self, error: Exception) -> None:
+        """Undo everything; raises when `error` hides that the store is gone or that a handler ended the transaction."""
+        await self._give_up(error, sqlite_work.rollback_marked)
+
+    async def _give_up(self, error: Exception, work: Callable[[sqlite3.Connection], None]) -> None:
+        if isinstance(error, StoreUnavailable | TransactionHijacked):
+            self._link.post(work)
+            return
+        if unavailable := self._file.unavailable(error):
+            self._link.post(work)
+            raise unavailable from error
+        try:
+            await self._do(work)
+        except (StoreUnavailable, TransactionHijacked) as found:
+            raise found from error
+
+    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await self._file.do(self._link, work)
+        except TransactionHijacked:
+            self._ended = True
+            raise
