@@ -1,0 +1,97 @@
+"""Reads tickets from JSON lines and hands them to the tickets service; a line that is no ticket is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from tickets.tickets import receive
+from tickets.workflow import TicketSubmitted
+
+LONGEST_LINE = 1_000_000
+"""Bytes. What is longer is no ticket, and must not fill the memory."""
+
+_ticket = msgspec.json.Decoder(TicketSubmitted)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A line that is no ticket."""
+
+    place: str
+    """`file:line`."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+@dataclass(slots=True)
+class Intake:
+    """What came in so far."""
+
+    lines: int = 0
+    duplicates: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    """Ids of the runs that were started, in order."""
+
+
+def read(path: Path) -> Iterator[tuple[str, TicketSubmitted | Rejected]]:
+    """The tickets of a file with their places, one a line; blank lines are passed over."""
+    with path.open("rb") as file:
+        for number, line in enumerate(_lines(file.readline), 1):
+            if line.strip():
+                place = f"{path.name}:{number}"
+                yield place, _parsed(place, line)
+
+
+def count(path: Path) -> int:
+    """How many lines of a file `read` will give."""
+    with path.open("rb") as file:
+        return sum(1 for line in _lines(file.readline) if line.strip())
+
+
+def _lines(readline: Callable[[int], bytes]) -> Iterator[bytes]:
+    while line := readline(LONGEST_LINE):
+        rest = line
+        while len(rest) == LONGEST_LINE and not rest.endswith(b"\n"):
+            rest = readline(LONGEST_LINE)
+        yield line
+
+
+def _parsed(place: str, line: bytes) -> TicketSubmitted | Rejected:
+    if len(line) == LONGEST_LINE:
+        return Rejected(place, f"longer than {LONGEST_LINE} bytes")
+    try:
+        return _ticket.decode(line)
+    except msgspec.ValidationError as error:
+        return Rejected(place, f"not a ticket: {error}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Rejected(place, f"not JSON: {error}")
+
+
+async def feed(paths: Iterable[Path], intake: Intake, *, on_rejected: Callable[[Rejected], None]) -> None:
+    """Start a run for every new ticket of the files. `on_rejected` gets each line that is none."""
+    for path in paths:
+        for place, ticket in read(path):
+            found = ticket if isinstance(ticket, Rejected) else await _received(place, ticket, intake)
+            intake.lines += 1
+            if found is not None:
+                intake.rejected.append(found)
+                on_rejected(found)
+
+
+async def _received(place: str, ticket: TicketSubmitted, intake: Intake) -> Rejected | None:
+    receipt = await receive(ticket)
+    match receipt.outcome:
+        case "started":
+            intake.runs.append(receipt.run)
+        case "duplicate":
+            intake.duplicates += 1
+        case "conflict":
+            return Rejected(place, f"the id {ticket.ticket_id} belongs to another ticket already")
+    return None

@@ -1,0 +1,144 @@
+"""Plays the whole example: files in, services at work, the account at the end. `stamp demo` is its command."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from brokers.contract import Broker, Queue
+from brokers.errors import NotFound
+from stamp.layout import HELD, delay_exchange
+from stamp.ledger import Record
+from stamp.registry import store_for
+from stamp.retry import LADDER
+from tickets import app
+from tickets.crew import apart
+from tickets.feed import Intake, Rejected, count, feed
+from tickets.summary import Summary, account, samples
+from tickets.watch import Watch, journal_end
+
+PATIENCE = 60.0
+"""Seconds without any movement after which the account is drawn up as it stands. Longer than the relay's lease."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """Whom to tell what, while it runs."""
+
+    rejected: Callable[[Rejected], None]
+    progress: Callable[[int, int, int], None]
+    """Lines dealt with, lines in all, finished hops."""
+    note: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """How it ended, and two runs worth a look."""
+
+    summary: Summary
+    samples: Sequence[Record]
+
+
+class OccupiedError(Exception):
+    """The queues of the example are there already: somebody else's, or left behind."""
+
+    def __init__(self, queues: Sequence[str]) -> None:
+        super().__init__(", ".join(queues))
+
+
+def queues() -> list[str]:
+    """Every queue the example makes, rungs of the delay ladder included."""
+    return [*(part.name for part in app.topology() if isinstance(part, Queue)), *map(delay_exchange, LADDER)]
+
+
+async def existing(broker: Broker) -> list[str]:
+    """Which of them the broker has now."""
+    return [name for name in queues() if await _depth(broker, name) is not None]
+
+
+@asynccontextmanager
+async def stage(broker: Broker, *, replace: bool) -> AsyncIterator[None]:
+    """The example's queues for the time of the block. Raises `OccupiedError` when some hold somebody else's messages.
+
+    The journal and the delays are shared with everything on the broker: they go at the end only if they came here.
+    """
+    before = set(await existing(broker))
+    own = sorted(name for name in before if name.partition(".")[0] in app.SERVICES or name.startswith(f"{HELD}."))
+    if own and not replace:
+        raise OccupiedError(own)
+    for name in own:
+        await broker.delete_queue(name)
+    try:
+        await broker.declare(app.topology())
+        yield
+    finally:
+        for name in queues():
+            if name in own or name not in before:
+                await broker.delete_queue(name)
+
+
+async def play(
+    files: Sequence[Path],
+    *,
+    broker: Broker,
+    folder: Path,
+    listener: Listener,
+    url: str | None,
+    patience: float = PATIENCE,
+) -> Played:
+    """Run it on an open broker with its stage set. With `url` each service is a process of its own."""
+    app.prepare(folder)
+    watch, intake = Watch(), Intake()
+    following = asyncio.create_task(watch.follow(broker, start=await journal_end(broker)))
+    ticking = asyncio.create_task(_tick(watch, intake, listener, sum(map(count, files))))
+    try:
+        async with _services(broker, folder, listener, url):
+            began = time.monotonic()
+            await feed(files, intake, on_rejected=listener.rejected)
+            await watch.until_settled(intake.runs, patience=patience)
+            seconds = max(watch.moved - began, 0.001)
+    finally:
+        for task in (following, ticking):
+            task.cancel()
+        await asyncio.gather(following, ticking, return_exceptions=True)
+    waiting = 0 if watch.settled >= set(intake.runs) else await _waiting(broker, folder)
+    summary = account(intake, watch.rows, waiting=waiting, seconds=seconds, now=time.time())
+    return Played(summary, samples(intake, watch.rows))
+
+
+def _services(broker: Broker, folder: Path, listener: Listener, url: str | None) -> AbstractAsyncContextManager[None]:
+    return app.together(broker, folder) if url is None else apart(broker, url, folder, listener.note)
+
+
+async def _tick(watch: Watch, intake: Intake, listener: Listener, total: int) -> None:
+    while True:
+        done = len(watch.settled) + intake.duplicates + len(intake.rejected)
+        listener.progress(min(done, total), total, watch.hops)
+        await asyncio.sleep(0.1)
+
+
+async def _waiting(broker: Broker, folder: Path) -> int:
+    """Messages that are neither lost nor done: in work queues, in delays, in outboxes."""
+    shelves = [name for name in queues() if not name.startswith((f"{HELD}.", "stamp.journal"))]
+    queued = sum([await _depth(broker, name) or 0 for name in shelves])
+    return queued + sum([await _backlog(folder, name) for name in app.SERVICES])
+
+
+async def _depth(broker: Broker, queue: str) -> int | None:
+    try:
+        return await broker.depth(queue)
+    except NotFound:
+        return None
+
+
+async def _backlog(folder: Path, service: str) -> int:
+    store = store_for(app.store_url(folder, service))
+    await store.open()
+    try:
+        return await store.backlog()
+    finally:
+        await store.close()
