@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from stamp.testing.bench import Bench
     from stamp.testing.clock import VirtualClock
     from stamp.testing.faults import Injected
-    from stamp.testing.record import Published, Publications, Run
+    from stamp.testing.record import Publications, Published, Run
     from stamp.testing.runner import SyncBench
     from stamp.testing.settling import NotSettled
 

@@ -1,0 +1,201 @@
+"""When a bench is at rest: what still works, what waits for time, and when time may move.
+
+Nothing here sleeps and hopes. Work that needs no time (a handler, a database in its thread, a message in hand) is
+waited for; only when there is none left does the clock jump to the next moment at which something is due.
+Services look into their outboxes every second for ever: such looks fire when time moves past them, but time does not
+move because of them, unless there is a row to send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from brokers.memory import MemoryBroker
+from stamp.errors import StoreUnavailable
+from stamp.layout import DELAY
+from stamp.runtime import Runtime
+from stamp.testing.clock import VirtualClock
+from stamp.testing.faults import Faults
+
+CALM = 4
+"""Turns of the event loop without work that count as rest: whoever was woken has looked by then."""
+
+SPINS = 32
+BREATH = 0.0005
+"""Real seconds left to threads after so many turns of the loop."""
+
+
+class NotSettled(AssertionError):  # noqa: N818  it says what is the case
+    """For `patience` real seconds nothing was sent or settled, and yet something moves; says what."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Settling:
+    """Brings a bench to rest."""
+
+    runtimes: Callable[[], Iterable[Runtime]]
+    broker: MemoryBroker
+    clock: VirtualClock
+    faults: Faults
+    journal: Callable[[], int]
+    """Reads the journal on; how many records there were so far."""
+    patience: float
+
+    async def settle(self) -> None:
+        """Until nothing moves: delays, retries and waits for a store or broker run out by jumps of the clock."""
+        watch = self._watch()
+        while waiting := await self._rest(watch):
+            moment = self._next_moment(waiting)
+            if moment is None:
+                raise NotSettled(f"nothing will ever move again, and yet: {waiting}")
+            self.clock.jump(moment)
+
+    async def advance(self, seconds: float) -> None:
+        """Let so many seconds pass, with everything that happens in them, at its time."""
+        watch = self._watch()
+        goal = self.clock.now() + seconds
+        while waiting := await self._rest(watch):
+            moment = self._next_moment(waiting)
+            if moment is None or moment > goal:
+                break
+            self.clock.jump(moment)
+        self.clock.jump(goal)
+        await self._rest(watch)
+
+    def _watch(self) -> Watch:
+        return Watch(asyncio.get_running_loop().time, self._progress, self.patience)
+
+    def _progress(self) -> object:
+        return (self.journal(), tuple(self.broker.queues.values()))
+
+    async def _rest(self, watch: Watch) -> Waiting:
+        """Wait until only time can move anything; what waits for it."""
+        while True:
+            await self._calm(watch)
+            waiting = Waiting(naps=self._naps(), delayed=self._delayed(), rows=await self._outboxes())
+            watch.check(waiting.words)
+            if not self.working() and not self._relays_awake(waiting.rows):
+                return waiting
+            await asyncio.sleep(BREATH)
+
+    async def _calm(self, watch: Watch) -> None:
+        calm = turn = 0
+        while calm < CALM:
+            self._raise_dead()
+            turn += 1
+            calm = 0 if self.working() else calm + 1
+            if turn % SPINS:
+                await asyncio.sleep(0)
+            else:
+                watch.check(self.working)
+                await asyncio.sleep(BREATH)
+
+    def working(self) -> list[str]:
+        """What moves without any help of the clock, in words."""
+        return [words for runtime in self.runtimes() if (words := self._working(runtime))]
+
+    def _working(self, runtime: Runtime) -> str:
+        name = runtime.participant.name
+        asleep = len(self._sleepers() & set(runtime.workers))
+        queues = self.broker.queues
+        in_hand = sum(queues[station.queue].unacked for station in runtime.participant.stations)
+        if runtime.busy == asleep and not (in_hand and not asleep):
+            return ""
+        running = "".join(f", {label} runs" for service, label in self.faults.running if service == name)
+        return f"service {name!r} has {in_hand} messages in hand{running}"
+
+    def _sleepers(self) -> set[asyncio.Task[Any] | None]:
+        return {timer.sleeper for timer in self.clock.pending()}
+
+    def _naps(self) -> list[str]:
+        sleepers = self._sleepers()
+        return [
+            f"{worker.get_name()} waits for its store or broker"
+            for runtime in self.runtimes()
+            for worker in runtime.workers
+            if worker in sleepers
+        ]
+
+    def _delayed(self) -> list[str]:
+        queues = self.broker.queues.items()
+        return [
+            f"{counts.ready} messages wait in {name}"
+            for name, counts in queues
+            if name.startswith(DELAY) and any(counts)
+        ]
+
+    async def _outboxes(self) -> dict[str, str]:
+        found = {runtime.participant.name: await self._outbox(runtime) for runtime in self.runtimes()}
+        return {name: words for name, words in found.items() if words}
+
+    async def _outbox(self, runtime: Runtime) -> str:
+        name = runtime.participant.name
+        try:
+            async with asyncio.timeout(self.patience):
+                await runtime.store.flush()
+                rows = await runtime.store.backlog()
+        except StoreUnavailable as error:
+            return f"the store of {name!r} is out of reach: {error}"
+        except TimeoutError:
+            raise NotSettled(f"the store of {name!r} does not answer: is a transaction still open?") from None
+        return f"{rows} rows wait in the outbox of {name!r}" if rows else ""
+
+    def _relays_awake(self, names: Container[str]) -> bool:
+        """Whether a relay that has something to send is at it."""
+        sleepers = self._sleepers()
+        return any(runtime.relaying not in sleepers for runtime in self.runtimes() if runtime.participant.name in names)
+
+    def _next_moment(self, waiting: Waiting) -> float | None:
+        """When something is due that may change what waits."""
+        workers = {worker for runtime in self.runtimes() for worker in runtime.workers}
+        timers = self.clock.pending()
+        return next(
+            (timer.due for timer in timers if waiting.rows or timer.sleeper is None or timer.sleeper in workers), None
+        )
+
+    def _raise_dead(self) -> None:
+        for runtime in self.runtimes():
+            for worker in runtime.workers:
+                if worker.done():
+                    worker.result()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What waits for time to pass, in words. False when nothing does."""
+
+    naps: Sequence[str]
+    delayed: Sequence[str]
+    rows: Mapping[str, str]
+
+    def words(self) -> list[str]:
+        """All of it."""
+        return [*self.naps, *self.delayed, *self.rows.values()]
+
+    def __bool__(self) -> bool:
+        return bool(self.words())
+
+    def __str__(self) -> str:
+        return "; ".join(self.words())
+
+
+@dataclass(slots=True)
+class Watch:
+    """Gives up when nothing came of it for too long, by the real clock."""
+
+    time: Callable[[], float]
+    progress: Callable[[], object]
+    patience: float
+    _seen: object = None
+    _since: float = 0.0
+
+    def check(self, moving: Callable[[], Sequence[str]]) -> None:
+        """Raises `NotSettled` that names what still moves."""
+        seen = self.progress()
+        if seen != self._seen:
+            self._seen, self._since = seen, self.time()
+        elif self.time() - self._since > self.patience:
+            raise NotSettled(f"nothing was sent or settled for {self.patience:g} s: {'; '.join(moving())}")
