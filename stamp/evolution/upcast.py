@@ -53,24 +53,29 @@ class Upcasters:
         if version > max(served, default=0):
             raise TooNew(f"{self.workflow} version {version}: {_known(served)}", fix="deploy a service that knows it")
         goal = min(known for known in served if known > version)
-        if missing := [link for link in range(version, goal) if link not in self._links]:
-            raise UnknownWorkflow(
-                f"{self.workflow} version {version} is no longer known here: {_known(served)}",
-                fix=f"register version {version} again, or give upcasts={{{missing[0]}: ...}}",
-            )
+        for link in range(version, goal):
+            self._link(link)
         return goal
+
+    def _link(self, version: int) -> Upcast:
+        if version not in self._links:
+            raise UnknownWorkflow(
+                f"{self.workflow} version {version} is no longer known here and nothing lifts it to {version + 1}",
+                fix=f"register version {version} again, or give upcasts={{{version}: ...}}",
+            )
+        return self._links[version]
 
     def state(self, document: dict[str, Any], start: int, goal: int) -> dict[str, Any]:
         """The state of version `start` in the shape of `goal`; the input is not changed.
 
         Raises `StateInvalid` when an upcast fails, so that the message is held and not lost.
         """
-        lifts = [(link, self._links[link].state) for link in range(start, goal)]
+        lifts = [(link, self._link(link).state) for link in range(start, goal)]
         return _lift(document, lifts, f"the state of {self.workflow}", StateInvalid)
 
     def event(self, name: str, document: dict[str, Any], start: int, goal: int) -> dict[str, Any]:
         """A payload of version `start` in the shape of `goal`; the input is not changed. Raises `PayloadInvalid`."""
-        lifts = [(link, self._links[link].events.get(name)) for link in range(start, goal)]
+        lifts = [(link, self._link(link).events.get(name)) for link in range(start, goal)]
         return _lift(document, lifts, f"{name} of {self.workflow}", PayloadInvalid)
 
 

@@ -241,7 +241,18 @@ def mutated(draw: st.DrawFn, schema: Any) -> Any:
     if "properties" in result:
         result["properties"] = {name: draw(mutated(item)) for name, item in result["properties"].items()}
         _shake(draw, result)
-    return result
+    return _tweaked(draw, result)
+
+
+def _tweaked(draw: st.DrawFn, schema: dict[str, Any]) -> dict[str, Any]:
+    """With a bound moved, or a listed value more or less."""
+    if "enum" in schema and draw(st.booleans()):
+        return {"enum": draw(st.lists(st.sampled_from([*schema["enum"], "x", 1]), min_size=1, max_size=4))}
+    bounds = {"integer": ("minimum", "maximum"), "number": ("minimum", "maximum"), "string": ("minLength", "maxLength")}
+    kind = schema.get("type")
+    if isinstance(kind, str) and kind in bounds and draw(st.booleans()):
+        return {**schema, draw(st.sampled_from(bounds[kind])): draw(st.integers(0, 4))}
+    return schema
 
 
 def _shake(draw: st.DrawFn, schema: dict[str, Any]) -> None:
@@ -298,7 +309,7 @@ def _object(schema: Any, shared: Any, depth: int) -> st.SearchStrategy[Any]:
     if not isinstance(rest, dict):
         return declared
     return st.builds(
-        lambda more, own: {**more, **own}, st.dictionaries(NAMES, instances(rest, shared, depth), max_size=1), declared
+        lambda more, own: {**more, **own}, st.dictionaries(NAMES, instances(rest, shared, depth), max_size=3), declared
     )
 
 

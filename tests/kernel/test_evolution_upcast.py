@@ -61,6 +61,11 @@ def test_a_missing_link_holds_the_message_and_names_the_link() -> None:
         Upcasters("W", {1: split_name}).goal(1, {3})
 
 
+def test_lifting_over_a_missing_link_is_the_same_clear_error() -> None:
+    with pytest.raises(UnknownWorkflow, match="W version 2 is no longer known here and nothing lifts it to 3"):
+        Upcasters("W", {1: split_name}).state({"name": "Ada"}, 1, 3)
+
+
 def test_an_upcast_that_raises_holds_the_message_with_its_words() -> None:
     with pytest.raises(StateInvalid, match=r"upcast 1 -> 2 of the state of NEW_TICKET raised KeyError: 'name'"):
         CHAIN.state({}, 1, 3)
