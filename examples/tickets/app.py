@@ -79,7 +79,7 @@ def end_with_parent() -> None:
     """Drain when standard input ends: whoever started this process is gone, even if it was killed."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        os.read(sys.stdin.fileno(), 1)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from tickets.tickets import receive
 from tickets.workflow import TicketSubmitted
+
+TOGETHER = 25
+"""Lines that share a transaction: reading a file, nobody waits for the single one."""
 
 LONGEST_LINE = 1_000_000
 """Bytes. What is longer is no ticket, and must not fill the memory."""
@@ -75,23 +79,24 @@ def _parsed(place: str, line: bytes) -> TicketSubmitted | Rejected:
 
 
 async def feed(paths: Iterable[Path], intake: Intake, *, on_rejected: Callable[[Rejected], None]) -> None:
-    """Start a run for every new ticket of the files. `on_rejected` gets each line that is none."""
-    for path in paths:
-        for place, ticket in read(path):
-            found = ticket if isinstance(ticket, Rejected) else await _received(place, ticket, intake)
-            intake.lines += 1
-            if found is not None:
-                intake.rejected.append(found)
-                on_rejected(found)
+    """Start a run for every new ticket of the files, in order. `on_rejected` gets each line that is none."""
+    lines = (line for path in paths for line in read(path))
+    while chunk := list(islice(lines, TOGETHER)):
+        intake.lines += len(chunk)
+        tickets = [(place, found) for place, found in chunk if not isinstance(found, Rejected)]
+        receipts = await receive(ticket for _, ticket in tickets)
+        wrong = [found for _, found in chunk if isinstance(found, Rejected)]
+        wrong += [
+            _conflict(place, ticket)
+            for (place, ticket), at in zip(tickets, receipts, strict=True)
+            if at.outcome == "conflict"
+        ]
+        intake.rejected += wrong
+        intake.duplicates += sum(receipt.outcome == "duplicate" for receipt in receipts)
+        intake.runs += [receipt.run for receipt in receipts if receipt.outcome == "started"]
+        for rejected in wrong:
+            on_rejected(rejected)
 
 
-async def _received(place: str, ticket: TicketSubmitted, intake: Intake) -> Rejected | None:
-    receipt = await receive(ticket)
-    match receipt.outcome:
-        case "started":
-            intake.runs.append(receipt.run)
-        case "duplicate":
-            intake.duplicates += 1
-        case "conflict":
-            return Rejected(place, f"the id {ticket.ticket_id} belongs to another ticket already")
-    return None
+def _conflict(place: str, ticket: TicketSubmitted) -> Rejected:
+    return Rejected(place, f"the id {ticket.ticket_id} belongs to another ticket already")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from stamp import Fail, Hop, Service
+from stamp.service import LocalTransaction
 from tickets.workflow import (
     NEW_TICKET,
     NotificationSent,
@@ -46,21 +48,25 @@ class Receipt:
     run: str
 
 
-async def receive(ticket: TicketSubmitted) -> Receipt:
-    """Start a run for a ticket, once: its id is taken in the transaction that starts the run.
+async def receive(arrived: Iterable[TicketSubmitted]) -> list[Receipt]:
+    """Start a run for each ticket, once: its id is taken in the transaction that starts the run.
 
     The same ticket again is a duplicate; another ticket under an id that is taken is a conflict.
     """
-    digest = sha256(msgspec.json.encode(ticket)).hexdigest()
     async with tickets.transaction() as tx:
-        known = await tx.execute("SELECT digest, run FROM submission WHERE ticket_id = ?", (ticket.ticket_id,))
-        row = await known.fetchone()
-        if row is not None:
-            return Receipt("duplicate" if row[0] == digest else "conflict", row[1])
-        state = Ticket(ticket_id=ticket.ticket_id, customer=ticket.customer, product=ticket.product)
-        run = await tx.start(NEW_TICKET, ticket, state=state)
-        await tx.execute("INSERT INTO submission VALUES (?, ?, ?)", (ticket.ticket_id, digest, run))
-        return Receipt("started", run)
+        return [await _take_in(tx, ticket) for ticket in arrived]
+
+
+async def _take_in(tx: LocalTransaction, ticket: TicketSubmitted) -> Receipt:
+    digest = sha256(msgspec.json.encode(ticket)).hexdigest()
+    known = await tx.execute("SELECT digest, run FROM submission WHERE ticket_id = ?", (ticket.ticket_id,))
+    row = await known.fetchone()
+    if row is not None:
+        return Receipt("duplicate" if row[0] == digest else "conflict", row[1])
+    state = Ticket(ticket_id=ticket.ticket_id, customer=ticket.customer, product=ticket.product)
+    run = await tx.start(NEW_TICKET, ticket, state=state)
+    await tx.execute("INSERT INTO submission VALUES (?, ?, ?)", (ticket.ticket_id, digest, run))
+    return Receipt("started", run)
 
 
 @tickets.step(NEW_TICKET, "create")

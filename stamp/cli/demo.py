@@ -55,7 +55,7 @@ MEMORY = "memory:"
 @click.option("--replace", is_flag=True, help="Delete the demo's queues first if the broker has them already.")
 @output_option("table", "json")
 def demo(
-    *, broker: str, files: tuple[Path, ...], keep: Path | None, processes: bool | None, replace: bool, output: str
+    *, broker: str, files: tuple[Path, ...], keep: Path | None, processes: bool | None, replace: bool, form: str
 ) -> None:
     """Run support tickets through four services and account for every one of them.
 
@@ -68,7 +68,7 @@ def demo(
         if apart and url.startswith(MEMORY):
             raise problems.usage("processes can't share the embedded broker", fix="add --broker rabbitmq")
         played = asyncio.run(_play(list(files) or _shipped(), url, folder, apart=apart, replace=replace))
-    _show(played, output)
+    _show(played, form)
     sys.exit(problems.OK if played.summary.accounted else problems.NO)
 
 
@@ -156,7 +156,8 @@ def _show(played: Any, chosen: str) -> None:
 def _trace(record: Any) -> None:
     heading(f"{record.run}  {record.workflow} {record.stamp.state['ticket_id']}: {record.stamp.phase}")
     rows = [
-        (entry.seq, entry.step, entry.service, status(entry.outcome), f"{entry.ms} ms" if entry.ms else "< 1 ms") for entry in record.done
+        (entry.seq, entry.step, entry.service, status(entry.outcome), f"{entry.ms} ms" if entry.ms else "< 1 ms")
+        for entry in record.done
     ]
     table(("", "step", "service", "outcome", "took"), rows, indent=2)
     if record.stamp.error:
