@@ -93,6 +93,8 @@ class Codec:
         _check_identity(message, stamp)
         written = stamp.version
         workflow = served(stamp, versions)
+        if stamp.trail is None:
+            raise StampInvalid(f"{workflow.label} carries its history in the stamp, and there is none")
         stamp = lifted(stamp, workflow)
         if stamp.seq >= workflow.hop_guard and stamp.phase == "forward":
             raise Looping(

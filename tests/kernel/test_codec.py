@@ -112,6 +112,10 @@ def test_a_stamp_of_another_workflow_is_held() -> None:
     assert isinstance(refusal(changed(workflow="OTHER")), UnknownWorkflow)
 
 
+def test_a_stamp_without_its_history_is_held() -> None:
+    assert "there is none" in str(refusal(message(Stamp(started().stamp.values, None))))
+
+
 def test_state_that_breaks_the_schema_of_its_version_is_held() -> None:
     error = refusal(changed(state={"order": 7}))
     assert isinstance(error, StateInvalid)
