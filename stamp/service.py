@@ -129,14 +129,15 @@ class Service:
         return Station(queue, step, versions, handlers)
 
     def topology(self) -> list[Declarable]:
-        """The exchanges, queues and bindings that this service needs, held queue first."""
-        parts = [
-            part
-            for station in self.stations()
-            for workflow in station.versions.values()
-            for part in step_parts(workflow, workflow.step(station.step))
-        ]
-        return list(dict.fromkeys([*held_parts(self.name), *parts]))
+        """The exchanges, queues and bindings of every workflow it takes part in, held queues first.
+
+        Those of the other participants too: the journal takes every message, so the broker would call an event routed
+        that found no work queue, and a service that has never run yet would lose it.
+        """
+        names = dict.fromkeys(name for workflow in self.workflows for name in workflow.services)
+        held = [part for name in (self.name, *names) for part in held_parts(name)]
+        steps = [part for workflow in self.workflows for step in workflow.steps for part in step_parts(workflow, step)]
+        return list(dict.fromkeys([*held, *steps]))
 
     def participant(self) -> Participant:
         """What this service brings to a runtime. Raises `DefinitionError` where a handler is missing."""
