@@ -28,7 +28,7 @@ from stamp.errors import (
     TooNew,
     UnknownWorkflow,
 )
-from stamp.evolution import too_new
+from stamp.evolution import Upcasters, too_new
 from stamp.ids import is_uuid
 from stamp.model import ENDED, FORMAT, Stamp, encoded_size
 from stamp.nesting import depth_exceeds
@@ -56,6 +56,7 @@ FEATURES: frozenset[str] = frozenset()
 Versions = Mapping[int, Workflow]
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_object = msgspec.json.Decoder(dict[str, Any])
 _any = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
 
@@ -95,14 +96,18 @@ class Codec:
         workflow = served(stamp, versions)
         if stamp.trail is None:
             raise StampInvalid(f"{workflow.label} carries its history in the stamp, and there is none")
-        stamp = lifted(stamp, workflow)
+        lifts = versions[max(versions)].upcasters
+        stamp = lifted(stamp, workflow, lifts)
         if stamp.seq >= workflow.hop_guard and stamp.phase == "forward":
             raise Looping(
                 f"{stamp.seq} hops and still going forward; the hop guard of {workflow.label} is {workflow.hop_guard}",
                 fix="look for a loop in the table, or raise hop_guard=",
             )
         _check_state(stamp, workflow)
-        payload = None if message.type.startswith("undo:") else _read_payload(message, stamp, workflow, written)
+        payload = None if message.type.startswith("undo:") else _read_payload(message, stamp, workflow)
+        if payload is not None and written != workflow.version:
+            payload = lifts.event(stamp.event, payload, written, workflow.version)
+        _check_payload(payload, stamp, workflow)
         return Arrival(stamp, workflow, message, payload, attempt_of(message))
 
     def encode(self, stamp: Stamp) -> str:
@@ -157,11 +162,32 @@ def parse(text: bytes) -> Stamp:
     if depth_exceeds(text, NESTING):
         raise StampUnreadable(f"the stamp is nested more than {NESTING} levels deep")
     try:
-        members = _members.decode(text)
-        trail = members.pop("history", None)
-        values = {name: _any.decode(value) for name, value in members.items()}
+        return _history_last(text) or _history_anywhere(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise StampUnreadable(f"the stamp is not a JSON object: {error}") from None
+
+
+def _history_last(text: bytes) -> Stamp | None:
+    """The stamp as this library writes it, compact and with its history last; `None` when it is written otherwise.
+
+    What stands before the cut is an object once it is closed, so the cut is not inside a string or a member.
+    """
+    head, _, tail = text.rpartition(b',"history":[')
+    if not head or not tail.endswith(b"]}"):
+        return None
+    try:
+        values = _object.decode(head + b"}")
+        stamp = Stamp(values, b"[" + tail[:-1])
+        stamp.raw_history()
+    except msgspec.DecodeError:
+        return None
+    return stamp if values and "history" not in values else None
+
+
+def _history_anywhere(text: bytes) -> Stamp:
+    members = _members.decode(text)
+    trail = members.pop("history", None)
+    values = {name: _any.decode(value) for name, value in members.items()}
     return Stamp(values, None if trail is None else bytes(trail))
 
 
@@ -205,11 +231,11 @@ def served(stamp: Stamp, versions: Versions) -> Workflow:
     return versions.get(stamp.version) or versions[newest.upcasters.goal(stamp.version, versions)]
 
 
-def lifted(stamp: Stamp, workflow: Workflow) -> Stamp:
+def lifted(stamp: Stamp, workflow: Workflow, lifts: Upcasters) -> Stamp:
     """The stamp in the shape of `workflow`'s version; a run of that version is left as it is."""
     if stamp.version == workflow.version:
         return stamp
-    state = workflow.upcasters.state(stamp.state, stamp.version, workflow.version)
+    state = lifts.state(stamp.state, stamp.version, workflow.version)
     return stamp.having({"version": workflow.version, "state": state})
 
 
@@ -242,7 +268,7 @@ def _check_state(stamp: Stamp, workflow: Workflow) -> None:
         raise StateInvalid(f"state of {workflow.label}: {checker.explain(stamp.state)}")
 
 
-def _read_payload(message: Message, stamp: Stamp, workflow: Workflow, written: int) -> Any:
+def _read_payload(message: Message, stamp: Stamp, workflow: Workflow) -> Any:
     try:
         if depth_exceeds(message.body, NESTING):
             raise PayloadInvalid(f"the body is nested more than {NESTING} levels deep")
@@ -251,12 +277,17 @@ def _read_payload(message: Message, stamp: Stamp, workflow: Workflow, written: i
         raise PayloadInvalid(f"the body is not JSON: {error}") from None
     if stamp.event not in workflow.contract.events:
         raise StampInvalid(f"{workflow.label} has no event {stamp.event[:80]!r}", fix="look at who published it")
-    if written != workflow.version and isinstance(payload, dict):
-        payload = workflow.upcasters.event(stamp.event, payload, written, workflow.version)
+    if not isinstance(payload, dict):
+        raise PayloadInvalid(f"{stamp.event} of {workflow.label}: the body is not a JSON object")
+    return payload
+
+
+def _check_payload(payload: Any, stamp: Stamp, workflow: Workflow) -> None:
+    if payload is None:
+        return
     checker = workflow.contract.event(stamp.event)
     if not checker.is_valid(payload):
         raise PayloadInvalid(f"{stamp.event} of {workflow.label}: {checker.explain(payload)}")
-    return payload
 
 
 def write_payload(event: object, workflow: Workflow) -> bytes:
