@@ -26,12 +26,13 @@ def graft(raw: Any, before: Any, after: Any) -> Any:
 
 
 def _graft_object(raw: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in raw.items() if name in after or name not in before}
-    grafted = {
-        name: graft(raw[name], before[name], value) if name in raw and name in before else value
-        for name, value in after.items()
-    }
-    return {**kept, **grafted}
+    grafted = {name: value for name, value in raw.items() if name in after or name not in before}
+    for name, value in after.items():
+        if name not in raw or name not in before:
+            grafted[name] = value
+        elif value is not before[name]:
+            grafted[name] = graft(raw[name], before[name], value)
+    return grafted
 
 
 def _graft_array(raw: list[Any], before: list[Any], after: list[Any]) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -86,6 +86,7 @@ class Stamp:
     def __init__(self, values: Mapping[str, Any], trail: bytes | None) -> None:
         self.values = values
         self.trail = trail
+        self._entries: list[msgspec.Raw] | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stamp) and self.values == other.values and self._plain() == other._plain()
@@ -170,13 +171,16 @@ class Stamp:
 
     def raw_history(self) -> list[msgspec.Raw]:
         """The entries as the JSON texts they travel in."""
-        return [] if self.trail is None else _RAW_TRAIL.decode(self.trail)
+        if self._entries is None:
+            self._entries = [] if self.trail is None else _RAW_TRAIL.decode(self.trail)
+        return self._entries
 
     def last_entry(self) -> dict[str, Any] | None:
         """The newest entry, decoded; `None` before the first hop."""
-        if self.trail is None or len(self.trail) <= 2:  # noqa: PLR2004  "[]"
+        entries = self.raw_history()
+        if not entries:
             return None
-        entry: dict[str, Any] = _ANY.decode(_RAW_TRAIL.decode(self.trail)[-1])
+        entry: dict[str, Any] = _ANY.decode(entries[-1])
         return entry
 
     def having(self, changes: Mapping[str, Any], *, without: Iterable[str] = ()) -> Stamp:
@@ -213,7 +217,14 @@ class Stamp:
 
 def timestamp(now: float) -> str:
     """Epoch seconds as the stamp writes them: RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    second, millisecond = divmod(int(now * 1000), 1000)
+    return f"{_to_the_second(second)}.{millisecond:03d}Z"
+
+
+@lru_cache(maxsize=8)
+def _to_the_second(second: int) -> str:
+    """Hops of one second share this text: a calendar costs more than a whole history entry."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def epoch(text: str) -> float:

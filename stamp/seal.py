@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from stamp.errors import BadConfiguration, SignatureInvalid, UnknownKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -29,7 +29,7 @@ _MIN_SECRET = 32
 
 def pae(*parts: bytes) -> bytes:
     """DSSE's pre-authentication encoding of any number of parts: no two lists of parts give the same bytes."""
-    return b"DSSEv1" + b"".join(b" %d %s" % (len(part), part) for part in parts)
+    return b"DSSEv1" + b"".join([b" %d %s" % (len(part), part) for part in parts])
 
 
 class Key(Protocol):
@@ -160,11 +160,11 @@ def _signed_bytes(message_id: str, type_: str, stamp: bytes, body: bytes) -> byt
     return pae(CONTEXT, message_id.encode(), type_.encode(), stamp, body)
 
 
-def _items(header: str) -> Iterator[str]:
+def _items(header: str) -> list[str]:
     items = header.split(" ")
     if len(items) > _MAX_ITEMS:
         raise SignatureInvalid(f"{len(items)} signatures, {_MAX_ITEMS} are allowed")
-    yield from items
+    return items
 
 
 def _encode(signature: bytes) -> str:

@@ -53,7 +53,11 @@ class Step:
         self.name = _name(name, "step", self.where)
         self.service = _name(service, "service", self.where)
         self.on = on
+        self.event = on.__name__
+        """The name of the event it consumes."""
         self.emits: tuple[type, ...] = () if emits is None else (emits,) if isinstance(emits, type) else tuple(emits)
+        self.outputs = tuple(event.__name__ for event in self.emits)
+        """The names of the events it may emit."""
         self.undo = undo
         self.pivot = pivot
         self.retry = Retry.parse(retry)
@@ -68,16 +72,6 @@ class Step:
 
     def __repr__(self) -> str:
         return f"<Step {self.name} of {self.service}>"
-
-    @property
-    def event(self) -> str:
-        """The name of the event it consumes."""
-        return self.on.__name__
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The names of the events it may emit."""
-        return tuple(event.__name__ for event in self.emits)
 
 
 def _name(text: str, kind: str, where: str) -> str:

@@ -56,7 +56,7 @@ class Contract:
             raise BadConfiguration(f"not a frozen workflow schema: {document['$id']} {missing}", fix="freeze it again")
         return cls(workflow, number, document)
 
-    @property
+    @functools.cached_property
     def events(self) -> tuple[str, ...]:
         """Names of the events that have a payload schema here, sorted."""
         return tuple(self.document["x-events"])
