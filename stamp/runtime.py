@@ -179,12 +179,19 @@ class Runtime:
         for consumer in self.consumers:
             await consumer.stop()
         if self.workers:
-            _, late = await asyncio.wait(self.workers, timeout=DRAIN)
+            ended, late = await asyncio.wait(self.workers, timeout=DRAIN)
             for task in late:
                 await _cancelled(task)
+            for task in ended:
+                self._tell_death(task)
         for consumer in self.consumers:
             await consumer.close()
         await self._flush()
+
+    def _tell_death(self, worker: asyncio.Task[None]) -> None:
+        """Log what a worker died of, when nobody waited for it by `until`."""
+        if not worker.cancelled() and (error := worker.exception()) is not None:
+            log.error("%s: %s died: %s", self.participant.name, worker.get_name(), error)
 
     async def _flush(self) -> None:
         try:
