@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import subprocess
 import sys
@@ -39,6 +40,11 @@ def test_the_encoding_of_two_parts_is_that_of_dsse() -> None:
 @given(left=st.lists(st.binary(max_size=6), max_size=4), right=st.lists(st.binary(max_size=6), max_size=4))
 def test_different_parts_never_encode_alike(left: list[bytes], right: list[bytes]) -> None:
     assert (pae(*left) == pae(*right)) == (left == right)
+
+
+@given(secret=st.binary(min_size=32, max_size=130), data=st.binary(max_size=200))
+def test_an_hmac_key_signs_as_the_standard_library_does(secret: bytes, data: bytes) -> None:
+    assert HmacKey("k", secret).sign(data) == hmac.digest(secret, data, "sha256")
 
 
 @pytest.mark.parametrize("key", [OLD, ed25519()], ids=["hmac", "ed25519"])
