@@ -8,6 +8,8 @@ from tests.servers import breakable as breakable
 from tests.servers import mark_server_tests
 from tests.servers import rabbitmq as rabbitmq
 from tests.servers import rabbitmq_faults as rabbitmq_faults
+from tests.servers_postgres import postgres as postgres
+from tests.servers_postgres import postgres_faults as postgres_faults
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from uuid import uuid4
 
 from brokers.contract import Publication
@@ -39,13 +39,24 @@ class SentBuffer:
     def add(self, message_ids: Sequence[str]) -> None:
         self._ids.update(dict.fromkeys(message_ids))
 
-    def waiting(self) -> list[str]:
-        """What to delete now; call `written` with it once that is committed."""
-        return list(self._ids)
+    def __bool__(self) -> bool:
+        return bool(self._ids)
 
-    def written(self, message_ids: Sequence[str]) -> None:
-        for message_id in message_ids:
-            self._ids.pop(message_id, None)
+    def take(self) -> list[str]:
+        """What to delete now; nobody else gets it. Whoever fails to delete it gives it back with `add`."""
+        ids = list(self._ids)
+        self._ids.clear()
+        return ids
+
+    @contextmanager
+    def taken(self) -> Iterator[list[str]]:
+        """`take`, and back with it when the block raises."""
+        ids = self.take()
+        try:
+            yield ids
+        except BaseException:
+            self.add(ids)
+            raise
 
 
 class Turn:
@@ -76,6 +87,14 @@ def hijacked() -> TransactionHijacked:
     return TransactionHijacked(
         "the handler committed or rolled back the transaction it was given",
         fix="leave COMMIT and ROLLBACK to the toolkit: return to commit, raise to roll back",
+    )
+
+
+def swallowed() -> TransactionHijacked:
+    """PostgreSQL answers COMMIT with ROLLBACK after a failed statement, and says no more about it."""
+    return TransactionHijacked(
+        "a statement in this transaction failed, the handler went on, and so nothing of it could be committed",
+        fix="let SQL errors out of the handler, or wrap what may fail in a savepoint of the driver",
     )
 
 

@@ -136,10 +136,8 @@ class MemoryStore:
             yield self._database
 
     def _forget(self) -> None:
-        sent = self._sent.waiting()
-        for message_id in sent:
+        for message_id in self._sent.take():
             self._database.outbox.pop(message_id, None)
-        self._sent.written(sent)
 
 
 class MemoryTransaction:

@@ -16,11 +16,22 @@ Statement = tuple[str, Sequence[Any]]
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}", re.ASCII)
 
 _SEEN = """\
-INSERT INTO {inbox} (consumer, message_id, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING 1"""
+INSERT INTO {inbox} (consumer, message_id, expires_at) VALUES ($1, $2, $3)
+ ON CONFLICT DO NOTHING RETURNING {transaction}"""
 
 _EMIT = """\
 INSERT INTO {outbox} (message_id, run, exchange, routing_key, mandatory, properties, body, created_at, lease_until,
  lease_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (message_id) DO NOTHING"""
+
+# PostgreSQL only: what is forgotten and what is written in one round trip; says which transaction it was.
+_FINISH = """\
+WITH gone AS (DELETE FROM {outbox} WHERE message_id = ANY($1))
+INSERT INTO {outbox} (message_id, run, exchange, routing_key, mandatory, properties, body, created_at, lease_until,
+ lease_by) SELECT message_id, run, exchange, routing_key, mandatory, properties, body, created_at, lease_until, lease_by
+ FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::text[], $8::bytea[], $9::float8[],
+  $10::float8[], $11::text[]) WITH ORDINALITY AS row (message_id, run, exchange, routing_key, mandatory, properties,
+  body, created_at, lease_until, lease_by, number) ORDER BY number
+ON CONFLICT (message_id) DO NOTHING RETURNING txid_current()"""
 
 _FORGET = "DELETE FROM {outbox} WHERE message_id {in_1}"
 
@@ -58,6 +69,7 @@ class Schema:
     """The prefix on SQLite, the schema on PostgreSQL: a checked identifier, safe to write into SQL."""
     seen: str
     emit: str
+    finish: str
     forget: str
     unlease: str
     claim: str
@@ -73,7 +85,7 @@ class Schema:
 def sqlite_schema(prefix: str) -> Schema:
     """Tables `<prefix>inbox`, `<prefix>outbox`, `<prefix>meta`. Raises `BadConfiguration` on a bad prefix."""
     place = identifier(prefix, what="table prefix")
-    words = {"in_1": "IN (SELECT value FROM json_each($1))", "skip_locked": "", "skip_locked_o": ""}
+    words = {"in_1": "IN (SELECT value FROM json_each($1))", "transaction": "1", "skip_locked": "", "skip_locked_o": ""}
     return _schema("sqlite", place, place, words, _as_json)
 
 
@@ -81,7 +93,12 @@ def postgres_schema(schema: str) -> Schema:
     """Tables `inbox`, `outbox`, `meta` in that schema. Raises `BadConfiguration` on a bad name."""
     place = identifier(schema, what="schema")
     skip = "FOR UPDATE SKIP LOCKED"
-    words = {"in_1": "= ANY($1)", "skip_locked": skip, "skip_locked_o": "FOR UPDATE OF o SKIP LOCKED"}
+    words = {
+        "in_1": "= ANY($1)",
+        "transaction": "txid_current()",
+        "skip_locked": skip,
+        "skip_locked_o": "FOR UPDATE OF o SKIP LOCKED",
+    }
     return _schema("postgres", place, f'"{place}".', words, list)
 
 
@@ -115,6 +132,7 @@ def _schema(
         place=place,
         seen=say(_SEEN),
         emit=say(_EMIT),
+        finish=say(_FINISH),
         forget=say(_FORGET),
         unlease=say(_UNLEASE),
         claim=say(_CLAIM),

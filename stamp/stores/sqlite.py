@@ -89,9 +89,8 @@ class SQLiteStore:
                 # Cancelled: queued behind whatever still runs, and nobody waits for it.
                 link.post(sqlite_work.rollback)
                 raise
-            sent = self._sent.waiting()
-            await transaction.commit(forgetting(self.schema, sent))
-            self._sent.written(sent)
+            with self._sent.taken() as sent:
+                await transaction.commit(forgetting(self.schema, sent))
 
     async def sent(self, message_ids: Sequence[str]) -> None:
         """Buffered: the rows go with the next commit, `flush` or `close`."""
@@ -103,7 +102,7 @@ class SQLiteStore:
 
     async def flush(self) -> None:
         """Delete the rows that `sent` buffered."""
-        if self._sent.waiting():
+        if self._sent:
             await self._transact()
 
     async def claim(self, limit: int, *, lease: float) -> Sequence[Publication]:
@@ -149,11 +148,9 @@ class SQLiteStore:
         """Buffered deletes, then `statements`, in one transaction and one trip; the rows of the last."""
         async with self._turn.taken():
             link = await self._linked()
-            sent = self._sent.waiting()
-            work = partial(sqlite_work.transact, statements=[*forgetting(self.schema, sent), *statements])
-            rows = await self._file.do(link, work)
-            self._sent.written(sent)
-            return rows
+            with self._sent.taken() as sent:
+                work = partial(sqlite_work.transact, statements=[*forgetting(self.schema, sent), *statements])
+                return await self._file.do(link, work)
 
     async def _linked(self) -> Link:
         if not self._open:
@@ -193,6 +190,9 @@ class SQLiteTransaction:
             await self._do(partial(sqlite_work.leave, emit=self._schema.emit, rows=self._rows))
         except Exception as error:
             await self._give_up(error, sqlite_work.undo)
+            raise
+        except BaseException:
+            self._link.post(sqlite_work.undo)
             raise
         finally:
             self._rows, self._inside = outer, False
