@@ -1,0 +1,5 @@
+"""`python -m stamp` is the command `stamp`."""
+
+from stamp.cli import main
+
+main()

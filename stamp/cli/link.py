@@ -1,0 +1,88 @@
+"""What commands that talk to a broker share: the connection, the event loop, what the journal shows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, cast
+
+import click
+
+from brokers.contract import Broker
+from brokers.errors import NotFound
+from brokers.registry import broker_for
+from stamp import journal
+from stamp.cli.problems import NO, Problem, not_found
+from stamp.ledger import Record, Sighting, project, sight
+
+T = TypeVar("T")
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine to its end; Ctrl-C cancels it."""
+    return asyncio.run(work)
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Broker]:
+    """An open broker: the one that a program gave in the click context, else a connection to `url`."""
+    given = click.get_current_context().obj
+    if hasattr(given, "publish_all"):
+        broker = cast("Broker", given)
+        await broker.open()
+        yield broker
+        return
+    broker = broker_for(url)
+    await broker.open()
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+async def sightings(broker: Broker) -> list[Sighting]:
+    """Everything with a stamp that the journal holds now. Raises `Problem` when there is no journal."""
+    try:
+        seen = [sight(record.message, record.exchange, record.routing_key) async for record in journal.recorded(broker)]
+    except NotFound:
+        raise no_journal() from None
+    return [sighting for sighting in seen if sighting is not None]
+
+
+def no_journal() -> Problem:
+    """The journal was switched off, or no service has ever run on this broker."""
+    return Problem(
+        "there is no journal on this broker",
+        code="E065",
+        status=NO,
+        why="services declare it when they start, unless they run with journal=False",
+        fix="start a service once, or look at a queue directly (stamp peek --touch, stamp tail --tap)",
+    )
+
+
+def of_run(seen: Iterable[Sighting], wanted: str) -> list[Sighting]:
+    """The sightings of the run that `wanted` is the id or a unique prefix of. Raises `Problem`."""
+    listed = list(seen)
+    run = one_of(wanted, {sighting.stamp.run for sighting in listed}, "run")
+    return [sighting for sighting in listed if sighting.stamp.run == run]
+
+
+def one_of(wanted: str, known: Iterable[str], what: str) -> str:
+    """The one id that starts with `wanted`. Raises `Problem` for none and for several."""
+    found = sorted({name for name in known if name.startswith(wanted.lower())})
+    if wanted.lower() in found:
+        return wanted.lower()
+    if not found:
+        raise not_found(f"no {what} starts with {wanted!r}", fix="stamp list shows the runs that the journal knows")
+    if len(found) > 1:
+        shown = ", ".join(found[:3])
+        raise Problem(
+            f"{len(found)} {what}s start with {wanted!r}: {shown}", code="E063", fix="give more characters of the id"
+        )
+    return found[0]
+
+
+def records(seen: Iterable[Sighting]) -> dict[str, Record]:
+    """One row a run."""
+    return project(seen)

@@ -1,0 +1,157 @@
+"""One run in time: its hops with waiting and working apart, what each changed, and its detours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stamp.ledger import Sighting
+from stamp.model import ENDED, Entry, Stamp, epoch
+from stamp.reading.changes import Change, changes
+
+_DETOURS = {"retry": 1, "held": 2, "released": 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One line of a timeline. Times are epoch seconds, lengths are seconds; `None` is not known."""
+
+    what: str
+    """`started`, the outcome of a hop, `retry`, `held` or `released`."""
+    seq: int
+    step: str = ""
+    service: str = ""
+    at: float | None = None
+    wait: float | None = None
+    """From the end of the hop before to the beginning of the work: queues, the broker, retries' pauses."""
+    work: float | None = None
+    """How long the handler took."""
+    attempt: int = 1
+    event: str = ""
+    """The last fact after this moment."""
+    changes: tuple[Change, ...] | None = None
+    """What the hop changed in the state; `None` when one side was not seen."""
+    detail: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """As plain values, with lengths in milliseconds; what is not known is left out."""
+        values: dict[str, Any] = {
+            "what": self.what,
+            "seq": self.seq,
+            "step": self.step or None,
+            "service": self.service or None,
+            "at": self.at,
+            "wait_ms": _milliseconds(self.wait),
+            "work_ms": _milliseconds(self.work),
+            "attempt": self.attempt,
+            "event": self.event or None,
+            "changes": None if self.changes is None else [change.document() for change in self.changes],
+            "detail": self.detail or None,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _milliseconds(length: float | None) -> int | None:
+    return None if length is None else round(length * 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """All moments of a run in order, and the sums."""
+
+    moments: tuple[Moment, ...]
+    started: float
+    last: float
+    """When the last hop seen ended."""
+
+    @property
+    def work(self) -> float:
+        """Seconds of work in all hops."""
+        return sum(moment.work or 0 for moment in self.moments)
+
+    @property
+    def wait(self) -> float:
+        """Seconds of waiting between hops."""
+        return sum(moment.wait or 0 for moment in self.moments)
+
+
+def timeline(sightings: Iterable[Sighting]) -> Timeline:
+    """The timeline of one run from what was seen of it, in any order. There must be at least one sighting."""
+    seen = sorted(sightings, key=lambda sighting: sighting.order)
+    stamps = {sighting.stamp.seq: sighting.stamp for sighting in seen if sighting.kind == "progress"}
+    newest = seen[-1].stamp
+    started = epoch(newest.started)
+    entries = {entry.seq: entry for sighting in seen for entry in sighting.stamp.history}
+    hops = _hops(entries, stamps, started)
+    begun = Moment(
+        what="started",
+        seq=0,
+        at=started,
+        event=stamps[0].event if 0 in stamps else "",
+        changes=changes({}, stamps[0].state) if 0 in stamps else None,
+    )
+    moments = sorted([begun, *hops, *_detours(seen)], key=_place)
+    last = max((epoch(entry.at) for entry in entries.values()), default=started)
+    return Timeline(moments=tuple(moments), started=started, last=last)
+
+
+def _place(moment: Moment) -> tuple[int, int, float, int]:
+    """Detours follow the hop whose message they are about, in the order of time where it is known."""
+    detour = _DETOURS.get(moment.what, 0)
+    return (moment.seq, min(detour, 1), moment.at or 0.0, moment.attempt * 10 + detour)
+
+
+def _hops(entries: dict[int, Entry], stamps: dict[int, Stamp], started: float) -> list[Moment]:
+    hops = []
+    before = started
+    for seq in sorted(entries):
+        entry = entries[seq]
+        ended, work = epoch(entry.at), (entry.ms or 0) / 1000
+        hops.append(
+            Moment(
+                what=entry.outcome,
+                seq=seq,
+                step=entry.step,
+                service=entry.service,
+                at=ended,
+                wait=max(ended - work - before, 0.0),
+                work=work,
+                attempt=entry.attempt,
+                event=stamps[seq].event if seq in stamps else entry.emits or "",
+                changes=_between(stamps, seq),
+                detail=_error_of(stamps.get(seq), entry),
+            )
+        )
+        before = ended
+    return hops
+
+
+def _between(stamps: dict[int, Stamp], seq: int) -> tuple[Change, ...] | None:
+    known = seq in stamps and seq - 1 in stamps
+    return changes(stamps[seq - 1].state, stamps[seq].state) if known else None
+
+
+def _error_of(stamp: Stamp | None, entry: Entry) -> str:
+    if stamp is None or entry.outcome != "failed" or not stamp.error:
+        return ""
+    return f"{stamp.error.get('type', '')}: {stamp.error.get('message', '')}"
+
+
+def _detours(seen: Sequence[Sighting]) -> list[Moment]:
+    found = {}
+    for sighting in seen:
+        if sighting.kind == "progress" or sighting.stamp.phase in ENDED:
+            continue
+        # A retried message keeps its timestamp, so when it was sent again is not known.
+        at = None if sighting.kind == "retry" else sighting.at
+        found[sighting.kind, sighting.stamp.seq, sighting.attempt, at] = Moment(
+            what=sighting.kind,
+            seq=sighting.stamp.seq,
+            service=sighting.service,
+            at=at,
+            attempt=sighting.attempt,
+            event=sighting.stamp.event,
+            detail=f"{sighting.reason}: {sighting.detail}" if sighting.detail else sighting.reason,
+        )
+    return list(found.values())
