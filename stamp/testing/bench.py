@@ -171,7 +171,7 @@ class Bench:
     ) -> str:
         """Start a run in a local transaction of `via` (the first service here that knows the workflow); its id.
 
-        Nothing has run yet when this returns: `settle` sets it in motion.
+        It sets off at once, so plan its faults (`fail`) before; `settle` waits for it.
         """
         service = via or self._starter(workflow)
         return await start_run(service, workflow, event, state=state, run_id=run_id or self._new_run_id())

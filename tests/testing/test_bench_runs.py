@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stamp import Fail
+from stamp import Fail, Service
+from stamp.errors import DefinitionError, NotRunning
 from stamp.testing.runner import OpenBench
 from tests.testing.desk import OPENED, STATE, TICKET, Desk
 
@@ -149,8 +150,40 @@ def test_a_hundred_runs_settle_together(bench: OpenBench) -> None:
     assert len(desk.calls) == 300
 
 
-def test_nothing_moves_before_the_bench_is_told_to(bench: OpenBench) -> None:
-    desk = Desk()
-    table = bench(*desk.services)
+def test_a_run_that_was_never_sent_is_said_to_be_unknown(bench: OpenBench) -> None:
+    table = bench(*Desk().services)
+    with pytest.raises(LookupError, match="the journal has seen no run 0199"):
+        table.run("0199")
+
+
+def test_a_fault_for_a_step_that_is_not_there_names_those_which_are(bench: OpenBench) -> None:
+    table = bench(*Desk().services)
+    with pytest.raises(DefinitionError, match=r"no service on the bench runs a step 'slove' .*solve"):
+        table.fail("slove")
+
+
+def test_a_workflow_that_nobody_here_knows_cannot_be_started(bench: OpenBench) -> None:
+    table = bench(Service("bystander"))
+    with pytest.raises(NotRunning, match="no service on the bench has a handler for TICKET v1"):
+        table.start(TICKET, OPENED, state=STATE)
+
+
+def test_a_service_without_steps_may_start_runs(bench: OpenBench) -> None:
+    desk, portal = Desk(), Service("portal")
+    table = bench(portal, *desk.services)
+    run_id = table.start(TICKET, OPENED, state=STATE, via=portal)
+    table.settle()
+    assert table.run(run_id).status == "completed"
+    assert table.published[0].message.app_id == "portal"
+
+
+def test_the_first_sendings_and_the_copies_are_told_apart(bench: OpenBench) -> None:
+    table = bench(*Desk().services)
+    table.fail("assign")
+    table.fail("tell", times=2)
     run_id = table.start(TICKET, OPENED, state=STATE)
-    assert table.run(run_id).status == "running"
+    table.settle()
+    seen = table.published.of_run(run_id)
+    assert seen.types == ["Opened", "Opened", "Assigned", "Solved", "Solved", "Solved"]
+    assert [message.kind for message in seen] == ["progress", "retry", "progress", "progress", "retry", "held"]
+    assert seen.of_type("Assigned")[0].payload == {"ticket": "t-1", "expert": "Ada"}
