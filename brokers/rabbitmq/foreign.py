@@ -88,6 +88,9 @@ def words_of(error: BaseException) -> str:
         return "no answer in time"
     if isinstance(error, asyncio.CancelledError):
         return "the connection was lost"
+    if isinstance(error, rmq.InvalidFrameError) and "Connection.OpenOk" in str(error):
+        # aiormq drops the broker's reason; a virtual host that is down comes back, so this stays transient.
+        return "the broker refused the virtual host (missing, no permission, too many connections, or down)"
     return " ".join(str(part) for part in error.args if part) or type(error).__name__
 
 
