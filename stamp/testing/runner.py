@@ -32,14 +32,18 @@ class OpenBench(Protocol):
 class SyncBench:
     """A `Bench` with an event loop of its own, for `def test_...`: the same verbs, without `await`.
 
-    Between two calls nothing moves. For use in a `with` block, or through the fixture `bench`.
+    Between two calls nothing moves. For use in a `with` block, or through the fixture `bench`, which opens it at once
+    and closes it at the end of the test (an own `with` closes it earlier).
     """
 
     def __init__(self, *services: Service, store: StoreChoice = "memory", patience: float = PATIENCE) -> None:
         self._bench = Bench(*services, store=store, patience=patience)
         self._runner = asyncio.Runner()
+        self._open = False
 
     def __enter__(self) -> Self:
+        if self._open:
+            return self
         if asyncio._get_running_loop() is not None:  # noqa: SLF001  the public call raises where there is none
             raise NotRunning(
                 "this bench has an event loop of its own, and one runs already",
@@ -50,11 +54,15 @@ class SyncBench:
         except BaseException:
             self._runner.close()
             raise
+        self._open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._open:
+            return
+        self._open = False
         try:
             self.call(self._bench.__aexit__(kind, error, trace))
         finally:

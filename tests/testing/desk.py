@@ -70,6 +70,12 @@ class Desk:
         self.resolution.step(self.flow, "solve")(self.solve)
         self.notification.step(self.flow, "tell")(self.tell)
 
+    def instead(self, step: str, handler: Any) -> Desk:
+        """This desk with another handler for a step."""
+        setattr(self, step, handler)
+        self.__post_init__()
+        return self
+
     @property
     def services(self) -> tuple[Service, ...]:
         return (self.assignment, self.resolution, self.notification)

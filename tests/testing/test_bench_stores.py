@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stamp import Fail, Hop, RetryLater, Service
+from stamp import Fail, Hop, RetryLater
 from stamp.errors import StoreUnavailable
 from stamp.events import Paused, Resumed
 from stamp.ports import Store, Transaction
@@ -21,7 +21,6 @@ from tests.testing.desk import OPENED, STATE, TICKET, Assigned, Desk, Opened, So
 
 def writing(*, raises: BaseException | None = None, failures: int = 1) -> Desk:
     """A desk whose first step writes a row, and then raises so many times."""
-    desk = Desk()
     left = [failures if raises else 0]
 
     async def assign(event: Opened, hop: Hop[Ticket]) -> Assigned:
@@ -32,15 +31,7 @@ def writing(*, raises: BaseException | None = None, failures: int = 1) -> Desk:
             raise raises
         return Assigned(event.ticket, "Ada")
 
-    return assigned_by(assign, desk)
-
-
-def assigned_by(handler: Any, desk: Desk | None = None) -> Desk:
-    desk = desk or Desk()
-    desk.assignment = Service("assignment")
-    desk.assignment.step(TICKET, "assign")(handler)
-    desk.assignment.undo(TICKET, "assign")(desk.unassign)
-    return desk
+    return Desk().instead("assign", assign)
 
 
 def opened(bench: OpenBench, desk: Desk) -> SyncBench:
@@ -82,7 +73,7 @@ def test_one_bad_message_in_a_batch_does_not_touch_the_others(bench: OpenBench) 
             raise Fail("not this one")
         return Assigned(event.ticket, "Ada")
 
-    table = opened(bench, assigned_by(assign))
+    table = opened(bench, Desk().instead("assign", assign))
     runs = [table.start(TICKET, Opened(f"t-{n}"), state=Ticket(ticket=f"t-{n}")) for n in range(5)]
     table.settle()
     statuses = [table.run(run).status for run in runs]
@@ -101,9 +92,9 @@ def test_duplicates_in_one_batch_write_once(bench: OpenBench) -> None:
 @pytest.mark.parametrize(
     ("result", "reason"),
     [
-        (lambda hop: Solved("t-1"), "undeclared-event"),
-        (lambda hop: None, "undeclared-event"),
-        (lambda hop: Assigned("t-1", 5), "output-invalid"),  # type: ignore[arg-type]
+        (lambda _: Solved("t-1"), "undeclared-event"),
+        (lambda _: None, "undeclared-event"),
+        (lambda _: Assigned("t-1", 5), "output-invalid"),  # type: ignore[arg-type]
         (lambda hop: hop.keep(blob="x" * 2000) or Assigned("t-1", "Ada"), "output-invalid"),
         (lambda hop: setattr(hop.state, "expert", 5) or Assigned("t-1", "Ada"), "output-invalid"),
         (lambda hop: setattr(hop.state, "expert", "x" * 70_000) or Assigned("t-1", "Ada"), "too-large"),
@@ -115,7 +106,7 @@ def test_what_may_not_be_sent_is_held_and_rolls_back(bench: OpenBench, result: A
         await hop.tx.execute("INSERT INTO work VALUES (?, ?)", (event.ticket, hop.attempt))
         return result(hop)
 
-    table = opened(bench, assigned_by(assign))
+    table = opened(bench, Desk().instead("assign", assign))
     run_id = table.start(TICKET, OPENED, state=STATE)
     table.settle()
     run = table.run(run_id)
@@ -129,7 +120,7 @@ def test_a_handler_that_ends_the_transaction_is_found_out_and_held(bench: OpenBe
         await getattr(hop.tx, verb)()
         return Assigned(event.ticket, "Ada")
 
-    table = opened(bench, assigned_by(assign))
+    table = opened(bench, Desk().instead("assign", assign))
     run_id = table.start(TICKET, OPENED, state=STATE)
     table.settle()
     run = table.run(run_id)
@@ -161,7 +152,7 @@ def test_the_memory_store_rolls_back_as_well(bench: OpenBench) -> None:
         assert hop.tx["work"] == {"t-1": 2}
         return Assigned(event.ticket, "Ada")
 
-    table = bench(*assigned_by(assign).services)
+    table = bench(*Desk().instead("assign", assign).services)
     run_id = table.start(TICKET, OPENED, state=STATE)
     table.settle()
     assert table.run(run_id).status == "completed", table.run(run_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -11,15 +10,6 @@ from stamp import Hop, RetryLater, Service
 from stamp.testing import Bench, NotSettled, SyncBench
 from stamp.testing.runner import OpenBench
 from tests.testing.desk import OPENED, STATE, TICKET, Assigned, Desk, Opened, Solved, Ticket, workflow
-
-
-def assigning(handler: Any, flow: Any = TICKET) -> Desk:
-    """A desk whose first step has this handler."""
-    desk = Desk(flow=flow)
-    desk.assignment = Service("assignment")
-    desk.assignment.step(flow, "assign")(handler)
-    desk.assignment.undo(flow, "assign")(desk.unassign)
-    return desk
 
 
 def test_the_deadline_stands_in_the_stamp_and_a_run_past_it_is_overdue(bench: OpenBench) -> None:
@@ -42,7 +32,7 @@ def test_a_handler_sees_its_deadline(bench: OpenBench) -> None:
         seen.append(hop.deadline)
         return Assigned(event.ticket, "Ada")
 
-    table = bench(*assigning(assign).services)
+    table = bench(*Desk().instead("assign", assign).services)
     began = table.clock.now()
     table.start(TICKET, OPENED, state=STATE)
     table.settle()
@@ -70,7 +60,7 @@ def test_retry_later_waits_as_long_as_the_handler_asks(bench: OpenBench) -> None
             raise RetryLater("no free expert", after="6h")
         return Assigned(event.ticket, "Ada")
 
-    table = bench(*assigning(assign).services, store="sqlite")
+    table = bench(*Desk().instead("assign", assign).services, store="sqlite")
     run_id = table.start(TICKET, OPENED, state=STATE)
     table.settle()
     assert table.run(run_id).status == "completed"
@@ -89,7 +79,7 @@ def test_a_handler_that_never_returns_is_named(bench: OpenBench) -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    table = bench(*assigning(assign).services, patience=0.2)
+    table = bench(*Desk().instead("assign", assign).services, patience=0.2)
     table.start(TICKET, OPENED, state=STATE)
     with pytest.raises(NotSettled, match=r"step 'assign' of TICKET v1 \(test_bench_time\.py:[0-9]+\) runs"):
         table.settle()
@@ -103,7 +93,7 @@ def test_the_handlers_own_waits_take_real_time_and_are_waited_for(bench: OpenBen
         await gate.wait()
         return Assigned(event.ticket, "Ada")
 
-    table = bench(*assigning(assign).services)
+    table = bench(*Desk().instead("assign", assign).services)
     run_id = table.start(TICKET, OPENED, state=STATE)
     table.settle()
     assert table.run(run_id).status == "completed"
