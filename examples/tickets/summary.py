@@ -58,8 +58,8 @@ def account(intake: Intake, rows: Mapping[str, Record], *, waiting: int, seconds
         missing=max(0, open_runs - waiting),
         seconds=seconds,
         hops=sum(row.stamp.seq for row in ours),
-        undone=Counter(_turned_back(row) for row in ours if row.stamp.phase == "compensated"),
-        parked=Counter(f"{row.latest.reason}: {row.latest.detail}" for row in ours if row.status(now) == "held"),
+        undone=dict(Counter(_turned_back(row) for row in ours if row.stamp.phase == "compensated")),
+        parked=dict(Counter(f"{row.latest.reason}: {row.latest.detail}" for row in ours if row.status(now) == "held")),
         **ended,
     )
 
