@@ -86,19 +86,20 @@ async def release(
     target: Callable[[Held], tuple[str, str] | None],
     *,
     now: float,
+    note: str = "",
 ) -> list[Held]:
     """Send wanted messages on their way again and take them out of the held queue; those that went are returned.
 
     `target` gives exchange and routing key, resolved from what the caller knows, never from the message alone;
-    `None` leaves the message held. Published before it is taken out: a crash in between releases it twice,
-    with the same message id, and the inbox drops the second.
+    `None` leaves the message held. `note` is kept in the journal. Published before it is taken out: a crash in
+    between releases it twice, with the same message id, and the inbox drops the second.
     """
     gone: list[Held] = []
     async with looking(broker, service) as (consumer, found):
         for held in found:
             goal = target(held) if wanted(held) else None
             if goal is not None:
-                await broker.publish_all([parking.released(held.message, service=service, now=now)])
+                await broker.publish_all([parking.released(held.message, service=service, now=now, note=note)])
                 await broker.publish(Publication(*goal, parking.sendable(held.original())))
                 await consumer.ack([held.delivery])
                 gone.append(held)

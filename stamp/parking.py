@@ -77,11 +77,16 @@ def sendable(message: Message) -> Message:
     return replace(message, headers={name: value for name, value in message.headers.items() if _plain(value)})
 
 
-def released(message: Message, *, service: str, now: float) -> Publication:
-    """A notice for the journal that a held message went on; no queue needs to want it."""
+def released(message: Message, *, service: str, now: float, note: str = "") -> Publication:
+    """A notice for the journal that a held message went on, and why; no queue needs to want it."""
     kept = {name: value for name, value in message.headers.items() if name in CARRIED or name == REASON}
-    note = {SERVICE: service, AT: int(now * 1000)}
-    notice = replace(message, headers={**kept, **note}, body=b"", content_type=None)
+    why = {DETAIL: _printable(note)} if note else {}
+    notice = replace(
+        message,
+        headers={**kept, SERVICE: service, AT: int(now * 1000), **why},
+        body=b"",
+        content_type=None,
+    )
     return Publication(HELD, f"{RELEASED}{service}", notice, mandatory=False)
 
 

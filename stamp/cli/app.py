@@ -68,7 +68,7 @@ class LazyGroup(click.Group):
             with formatter.section(section):
                 formatter.write_dl([(name, summary) for name, (_, summary) in commands.items()], col_max=12)
 
-    def main(  # type: ignore[override]
+    def main(
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,

@@ -113,10 +113,14 @@ def _things(value: object) -> Iterator[Any]:
 
 
 def _shallow(value: object, kinds: Any) -> Iterator[Any]:
-    inner = value.values() if isinstance(value, dict) else value
-    for thing in inner if isinstance(value, dict | list | tuple | set | frozenset) else (value,):  # type: ignore[union-attr]
-        if isinstance(thing, kinds):
-            yield thing
+    match value:
+        case dict():
+            inner: Iterable[object] = value.values()
+        case list() | tuple() | set() | frozenset():
+            inner = value
+        case _:
+            inner = (value,)
+    yield from (thing for thing in inner if isinstance(thing, kinds))
 
 
 def _named(module: ModuleType, name: str, place: str) -> object:

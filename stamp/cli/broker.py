@@ -34,7 +34,7 @@ def broker() -> None:
 @folder_option
 @click.option("--nodes", type=click.IntRange(1, 7), default=1, show_default=True, help="More than one makes a cluster.")
 @settings.output_option()
-def up(folder: Path, nodes: int, form: str) -> None:
+def up(*, folder: Path, nodes: int, form: str) -> None:
     """Start a node and print its URL; it keeps running until `stamp broker down`. What runs already is left as it is.
 
     In a shell: export STAMP_BROKER=$(stamp broker up -o name)
@@ -47,7 +47,7 @@ def up(folder: Path, nodes: int, form: str) -> None:
 @command("status", "stamp broker status", "stamp broker status -o json", group=broker)
 @folder_option
 @settings.output_option()
-def status(folder: Path, form: str) -> int:
+def status(*, folder: Path, form: str) -> int:
     """Tell whether the node runs, and where. Exit 1 when it does not."""
     now = node.status(folder)
     healthy = bool(now.urls) and now.running == len(now.urls)
@@ -58,7 +58,7 @@ def status(folder: Path, form: str) -> int:
 
 @command("down", "stamp broker down", "stamp broker down --dir .stamp/broker", group=broker)
 @folder_option
-def down(folder: Path) -> None:
+def down(*, folder: Path) -> None:
     """End what `stamp broker up` started and delete its files, messages included. Nothing there is no error."""
     output.talk(f"stopped, {folder} is empty" if node.down(folder) else f"nothing was started in {folder}")
 

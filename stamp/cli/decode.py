@@ -35,7 +35,7 @@ def input_of(name: str) -> bytes:
 @settings.option("app", help="Knows the steps that remain.")
 @settings.option("schemas", help="Checks the state against the frozen schema.")
 @settings.output_option()
-def decode(files: tuple[str, ...], app: str | None, schemas: str, form: str) -> int:
+def decode(*, files: tuple[str, ...], app: str | None, schemas: str, form: str) -> int:
     """Show the stamps in FILEs, or in stdin.
 
     Reads a bare stamp, a message dump with properties and headers, the output of rabbitmqadmin get (old and v2), an
@@ -86,12 +86,13 @@ def _show(readings: Sequence[Reading], flows: Flows, chosen: str) -> None:
         for number, reading in enumerate(readings):
             if number:
                 output.data("\n")
-            _print(reading, flows)
+            print_reading(reading, flows)
 
     output.show(chosen, "reading", documents, name=lambda item: str(item["stamp"].get("run", "?")), human=human)
 
 
-def _print(reading: Reading, flows: Flows) -> None:
+def print_reading(reading: Reading, flows: Flows) -> None:
+    """Everything about one stamp, for people."""
     stamp = reading.stamp
     facts: list[tuple[str, Any]] = [
         ("run", stamp.run),

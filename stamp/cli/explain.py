@@ -42,7 +42,7 @@ def page(wanted: str) -> str:
 @command("explain", "stamp explain E023", "stamp explain too-new")
 @click.argument("code", required=False)
 @settings.output_option()
-def explain(code: str | None, form: str) -> None:
+def explain(*, code: str | None, form: str) -> None:
     """Explain an error CODE or a held reason; without one, list them all."""
     if code:
         _show_page(code, form)

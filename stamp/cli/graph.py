@@ -16,7 +16,7 @@ DRAWINGS = {"mermaid": drawing.mermaid, "dot": drawing.dot, "svg": drawing.svg}
 @click.argument("name", required=False)
 @settings.option("app")
 @settings.output_option(*DRAWINGS, default="mermaid", envvar=None)
-def graph(name: str | None, app: str | None, form: str) -> None:
+def graph(*, name: str | None, app: str | None, form: str) -> None:
     """Draw the workflow NAME (or NAME@VERSION) of an app; NAME may be left out when there is only one."""
     loaded = apps.required(app)
     found = [loaded.workflow(name)] if name else loaded.newest()

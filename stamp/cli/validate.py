@@ -37,7 +37,7 @@ class Verdict:
 @click.argument("paths", nargs=-1, required=True)
 @settings.option("schemas", help="Checks the state of stamps against frozen schemas.")
 @settings.output_option()
-def validate(paths: tuple[str, ...], schemas: str, form: str) -> int:
+def validate(*, paths: tuple[str, ...], schemas: str, form: str) -> int:
     """Check PATHS: files with stamps, frozen schemas, folders of both, or an app (a module or a .py file).
 
     Strict: unlike decode, a stamp of a newer version is not valid here. Exit 1 when anything is invalid.

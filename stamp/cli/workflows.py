@@ -17,7 +17,7 @@ from stamp.workflow import Step, Workflow
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @settings.option("app")
 @settings.output_option()
-def workflows(names: tuple[str, ...], app: str | None, form: str) -> None:
+def workflows(*, names: tuple[str, ...], app: str | None, form: str) -> None:
     """Show the tables of the workflows of an app: steps, services, events, undo, pivot, retry.
 
     NAME is a workflow, or NAME@VERSION; without one all versions of all are shown.

@@ -59,7 +59,7 @@ def mermaid(workflow: Workflow) -> str:
         source = ids[edge.source] if edge.source else "start"
         arrow = f" -->|{edge.event}| " if edge.event else " --> "
         lines.append(f"  {source}{arrow}{target}")
-    lines += [f"  {name}((\"ended\"))" for name in ends.values()]
+    lines += [f'  {name}(("ended"))' for name in ends.values()]
     return "\n".join(lines) + "\n"
 
 
