@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from uuid import uuid4
 
 from brokers.contract import Publication
 from stamp.errors import BadConfiguration, NotRunning, TransactionHijacked
 from stamp.stores.rows import OutboxRow, row_of
+
+_STEP = 200
+"""Inbox rows deleted in one turn (about a millisecond), so that a hop never waits longer for a pruner."""
 
 
 class Leases:
@@ -80,6 +83,18 @@ class Turn:
                 yield
             finally:
                 self._holder = None
+
+
+async def in_steps(step: Callable[[int], Awaitable[int]], limit: int) -> int:
+    """Call `step` with small counts until it does less than asked for, or `limit` is reached; the sum."""
+    total = 0
+    while total < limit:
+        asked = min(_STEP, limit - total)
+        done = await step(asked)
+        total += done
+        if done < asked:
+            break
+    return total
 
 
 def hijacked() -> TransactionHijacked:

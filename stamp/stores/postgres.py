@@ -13,14 +13,12 @@ from stamp.stores import migrate
 from stamp.stores.common import Leases, SentBuffer, hijacked, nested, not_open, swallowed
 from stamp.stores.postgres_errors import ours_unavailable, unavailable, without_password
 from stamp.stores.rows import OutboxRow, publications_in_order
-from stamp.stores.sql import Schema, postgres_schema
+from stamp.stores.sql import ADVISORY_CLAIM, ADVISORY_MIGRATE, Schema, postgres_schema
 
 # After postgres_errors, which says what to install when it is missing.
-import asyncpg  # type: ignore[import-untyped] # isort: skip
-from asyncpg.transaction import Transaction as DriverTransaction  # type: ignore[import-untyped] # isort: skip
-
-_CLAIMERS = 0x5354414D50  # "STAMP": one claimer at a time, so that none overtakes a row that another just took
-_MIGRATORS = _CLAIMERS + 1
+# isort: split
+import asyncpg  # type: ignore[import-untyped]
+from asyncpg.transaction import Transaction as DriverTransaction  # type: ignore[import-untyped]
 
 
 class StoreConnection(asyncpg.Connection):  # type: ignore[misc]
@@ -137,7 +135,7 @@ class PostgresStore:
             await self._forget(connection)
             with self._ours():
                 async with connection.transaction():
-                    await connection.execute("SELECT pg_advisory_xact_lock($1)", _CLAIMERS)
+                    await connection.execute(ADVISORY_CLAIM)
                     rows = await connection.fetch(self.schema.claim, now, limit, now + lease, self._leases.holder)
         return publications_in_order([tuple(row) for row in rows])
 
@@ -160,7 +158,7 @@ class PostgresStore:
         async with self._connection() as connection:
             with self._ours():
                 async with connection.transaction():
-                    await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATORS)
+                    await connection.execute(ADVISORY_MIGRATE)
 
                     async def execute(sql: str, parameters: Sequence[Any]) -> Sequence[Sequence[Any]]:
                         return [tuple(row) for row in await connection.fetch(sql, *parameters)]

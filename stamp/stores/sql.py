@@ -13,6 +13,10 @@ from stamp.errors import BadConfiguration
 Dialect = Literal["sqlite", "postgres"]
 Statement = tuple[str, Sequence[Any]]
 
+# PostgreSQL only; "STAMP" in ASCII. One claimer at a time, so that none overtakes a row that another just took.
+ADVISORY_CLAIM = "SELECT pg_advisory_xact_lock(357895851344)"
+ADVISORY_MIGRATE = "SELECT pg_advisory_xact_lock(357895851345)"
+
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}", re.ASCII)
 
 _SEEN = """\

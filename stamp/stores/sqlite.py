@@ -12,16 +12,13 @@ from typing import Any, TypeVar
 from brokers.contract import Publication
 from stamp.errors import StoreUnavailable, TransactionHijacked
 from stamp.stores import migrate, sqlite_work
-from stamp.stores.common import Leases, SentBuffer, Turn, hijacked, nested, not_open
+from stamp.stores.common import Leases, SentBuffer, Turn, hijacked, in_steps, nested, not_open
 from stamp.stores.link import Link
 from stamp.stores.rows import OutboxRow, publications_in_order
 from stamp.stores.sql import Schema, Statement, forgetting, sqlite_schema
 from stamp.stores.sqlite_file import SQLiteFile
 
 T = TypeVar("T")
-
-_PRUNE_STEP = 200
-"""Inbox rows deleted in one turn (about a millisecond), so that a hop never waits longer for a pruner."""
 
 
 class SQLiteStore:
@@ -118,14 +115,11 @@ class SQLiteStore:
 
     async def prune(self, now: float, *, limit: int = 1000) -> int:
         """Delete up to `limit` expired inbox rows, a few at a time, so that hops come in between."""
-        gone = 0
-        while gone < limit:
-            step = min(_PRUNE_STEP, limit - gone)
-            went = len(await self._transact((self.schema.prune, (now, step))))
-            gone += went
-            if went < step:
-                break
-        return gone
+
+        async def some(count: int) -> int:
+            return len(await self._transact((self.schema.prune, (now, count))))
+
+        return await in_steps(some, limit)
 
     @asynccontextmanager
     async def altering(self) -> AsyncIterator[migrate.Execute]:
