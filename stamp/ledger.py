@@ -43,10 +43,10 @@ class Sighting:
     queue: str = ""
 
     @property
-    def order(self) -> tuple[int, float, int]:
-        """Later facts of a run compare greater."""
+    def order(self) -> tuple[int, float, int, int]:
+        """Later facts of a run compare greater. Retries carry the moment of the first sending: the attempt tells."""
         ended = 1 if self.stamp.phase in ENDED else 0
-        return (self.stamp.seq + ended, self.at, _RANK[self.kind])
+        return (self.stamp.seq + ended, self.at, _RANK[self.kind], self.attempt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

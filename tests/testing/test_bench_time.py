@@ -50,6 +50,15 @@ def test_a_retry_comes_at_its_time_and_not_before(bench: OpenBench) -> None:
     assert table.run(run_id).status == "completed"
 
 
+def test_the_record_of_a_run_shows_the_latest_attempt(bench: OpenBench) -> None:
+    table = bench(*Desk().services)
+    table.fail("solve", times=2)
+    run_id = table.start(TICKET, OPENED, state=STATE)
+    table.advance("70s")
+    run = table.run(run_id)
+    assert (run.status, run.record.latest.attempt) == ("retrying", 3)
+
+
 def test_retry_later_waits_as_long_as_the_handler_asks(bench: OpenBench) -> None:
     moments: list[float] = []
     table: SyncBench
