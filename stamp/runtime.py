@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from brokers.clock import SystemClock
 from brokers.contract import Adopted, Broker, Consumer, Declarable, Publication
+from brokers.errors import NotFound
 from brokers.registry import broker_for
 from stamp import held, journal
 from stamp.codec import Codec
 from stamp.delivery import Road, Station
 from stamp.errors import StoreUnavailable
+from stamp.events import Paused, Resumed
 from stamp.layout import delay_exchange, delay_parts
 from stamp.nostore import NoStore
 from stamp.ports import Clock, Observer, Store, sleep
@@ -58,9 +60,11 @@ class Runtime:
     relay: Relay
     tell: Teller
     journal: bool
-    consumers: list[Consumer] = field(default_factory=list)
+    consumers: dict[str, Consumer] = field(default_factory=dict)
+    """By the name of their queue."""
     workers: list[asyncio.Task[None]] = field(default_factory=list)
     relaying: asyncio.Task[None] | None = None
+    stopping: bool = False
     busy: int = 0
     """How many batches are on the road now."""
 
@@ -126,12 +130,15 @@ class Runtime:
         """Take back what waited for this version, then subscribe to every step's queue."""
         me = self.participant
         await held.readmit(self.broker, me.name, me.stations, me.codec, now=self.clock.now())
-        for station in self.participant.stations:
-            consumer = await self.broker.consume(station.queue, prefetch=self._prefetch())
-            self.consumers.append(consumer)
-            road = self.road(station)
-            for _ in range(self.participant.concurrency):
-                self.workers.append(asyncio.create_task(self._work(road, consumer), name=f"worker of {station.queue}"))
+        for station in me.stations:
+            consumer = await self._subscribed(station)
+            serving = self._serve(station, consumer)
+            self.workers.append(asyncio.create_task(serving, name=f"worker of {station.queue}"))
+
+    async def _subscribed(self, station: Station) -> Consumer:
+        consumer = await self.broker.consume(station.queue, prefetch=self._prefetch())
+        self.consumers[station.queue] = consumer
+        return consumer
 
     def _prefetch(self) -> int:
         return 2 * self.participant.batch * self.participant.concurrency
@@ -148,6 +155,35 @@ class Runtime:
             clock=self.clock,
             tell=self.tell,
         )
+
+    async def _serve(self, station: Station, consumer: Consumer) -> None:
+        """Keep a step's queue served. A queue that somebody deleted is declared again: new messages need it."""
+        road = self.road(station)
+        while True:
+            gone = await self._crew(road, consumer)
+            if gone is None or self.stopping:
+                return
+            self.tell(Paused(service=self.participant.name, what="queue", detail=str(gone), at=self.clock.now()))
+            log.warning("%s: %s; declaring it again", self.participant.name, gone)
+            await consumer.close()
+            await self.declare()
+            consumer = await self._subscribed(station)
+            self.tell(Resumed(service=self.participant.name, what="queue", at=self.clock.now()))
+
+    async def _crew(self, road: Road, consumer: Consumer) -> NotFound | None:
+        """Work with all hands until the consumer stops, or its queue is gone. Raises what a worker died of."""
+        hands = [asyncio.create_task(self._work(road, consumer)) for _ in range(self.participant.concurrency)]
+        try:
+            done, _ = await asyncio.wait(hands, return_when=asyncio.FIRST_EXCEPTION)
+            errors = [error for hand in done if (error := hand.exception()) is not None]
+            if any(not isinstance(error, NotFound) for error in errors):
+                raise next(error for error in errors if not isinstance(error, NotFound))
+            await asyncio.wait(hands)
+            return next((error for error in errors if isinstance(error, NotFound)), None)
+        finally:
+            for hand in hands:
+                hand.cancel()
+            await asyncio.gather(*hands, return_exceptions=True)
 
     async def _work(self, road: Road, consumer: Consumer) -> None:
         while deliveries := await consumer.receive(self.participant.batch):
@@ -176,7 +212,8 @@ class Runtime:
 
     async def drain(self) -> None:
         """Stop consuming, let what is in hand finish, settle it, and write down what is buffered."""
-        for consumer in self.consumers:
+        self.stopping = True
+        for consumer in self.consumers.values():
             await consumer.stop()
         if self.workers:
             ended, late = await asyncio.wait(self.workers, timeout=DRAIN)
@@ -184,7 +221,7 @@ class Runtime:
                 await _cancelled(task)
             for task in ended:
                 self._tell_death(task)
-        for consumer in self.consumers:
+        for consumer in self.consumers.values():
             await consumer.close()
         await self._flush()
 

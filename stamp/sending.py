@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from brokers.contract import Adopted, Broker, Publication
 from brokers.errors import BrokerError, MessageTooLarge, NotFound, Unroutable
 from stamp import parking
+from stamp.errors import StoreUnavailable
 from stamp.events import Event, MessageHeld, Paused, Resumed
 from stamp.layout import DELAY, HELD, delay_exchange
 from stamp.nostore import NoStore
@@ -65,9 +66,7 @@ class Sender:
         waiting, tries = list(publications), 0
         while waiting:
             burst, later = _distinct(waiting)
-            await self._declare_rungs(burst)
-            outcomes = await self.broker.publish_all(burst)
-            done, waiting, worst = self._sort(burst, outcomes)
+            done, waiting, worst = self._sort(burst, await self._burst(burst))
             waiting += later
             await self.store.sent(done)
             if worst is not None:
@@ -80,12 +79,25 @@ class Sender:
         """Publish a burst once. What failed for now is left to the relay; its error is returned."""
         if not publications:
             return None
-        outcomes = await self.broker.publish_all(publications)
-        done, waiting, worst = self._sort(publications, outcomes)
+        done, waiting, worst = self._sort(publications, await self._burst(publications))
         await self.store.sent(done)
         if waiting:
-            await self.store.unsent([publication.message.message_id for publication in waiting])
+            await self._leave([publication.message.message_id for publication in waiting])
         return worst
+
+    async def _burst(self, publications: Sequence[Publication]) -> Sequence[BrokerError | None]:
+        try:
+            await self._declare_rungs(publications)
+        except BrokerError as error:
+            return [error] * len(publications)
+        return await self.broker.publish_all(publications)
+
+    async def _leave(self, message_ids: Sequence[str]) -> None:
+        """Leave committed rows to the relay at once; if the store is away too, to the end of their lease."""
+        try:
+            await self.store.unsent(message_ids)
+        except StoreUnavailable as error:
+            log.warning("%s: %d messages wait for their lease to end: %s", self.service, len(message_ids), error)
 
     def _sort(
         self, publications: Sequence[Publication], outcomes: Sequence[BrokerError | None]
@@ -125,9 +137,15 @@ class Sender:
             self.tell(Paused(service=self.service, what="broker", detail=str(error), at=self.clock.now()))
             log.warning("%s: publishing waits: %s", self.service, error)
         if isinstance(error, NotFound | Unroutable):
-            self.rungs.clear()
-            await self.declare()
+            await self._declare_again()
         await sleep(self.clock, BACKOFF[min(tries, len(BACKOFF) - 1)])
+
+    async def _declare_again(self) -> None:
+        self.rungs.clear()
+        try:
+            await self.declare()
+        except BrokerError as error:
+            log.warning("%s: declaring the topology again failed: %s", self.service, error)
 
     async def _declare_rungs(self, publications: Sequence[Publication]) -> None:
         """Rungs of the delay ladder are declared when they are first needed."""

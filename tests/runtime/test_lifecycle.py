@@ -1,0 +1,157 @@
+"""A service from open to drained: what it survives and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+from brokers.memory import MemoryBroker
+from stamp import Hop, Service, Step, Workflow
+from stamp.errors import NotRunning
+from stamp.events import Event, HopFinished, Paused, Resumed
+from stamp.service import start_run
+
+
+class Asked(msgspec.Struct):
+    id: str
+
+
+class Answered(msgspec.Struct):
+    id: str
+
+
+TALK = Workflow(
+    "TALK",
+    version=1,
+    start=Asked,
+    steps=[Step("answer", service="desk", on=Asked, emits=Answered), Step("file", service="desk", on=Answered)],
+)
+
+
+class Desk:
+    """A service of two steps that writes down what it did."""
+
+    def __init__(self, **options: int) -> None:
+        self.service = Service("desk", **options)  # type: ignore[arg-type]
+        self.seen: list[str] = []
+        self.facts: list[Event] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.service.observers.append(self.facts.append)
+        self.service.step(TALK, "answer")(self.answer)
+        self.service.step(TALK, "file")(self.file)
+
+    async def answer(self, event: Asked, hop: Hop[dict[str, object]]) -> Answered:
+        await self.gate.wait()
+        return Answered(event.id)
+
+    async def file(self, event: Answered, hop: Hop[dict[str, object]]) -> None:
+        self.seen.append(event.id)
+
+
+@asynccontextmanager
+async def broker() -> AsyncIterator[MemoryBroker]:
+    node = MemoryBroker()
+    await node.open()
+    yield node
+    await node.close()
+
+
+async def until(condition: object, *, deadline: float = 10) -> None:
+    assert callable(condition)
+    async with asyncio.timeout(deadline):
+        while not condition():  # noqa: ASYNC110  the condition is the test's own
+            await asyncio.sleep(0.005)
+
+
+def test_a_queue_that_somebody_deleted_is_declared_again_and_served() -> None:
+    async def scenario() -> None:
+        desk = Desk()
+        async with broker() as node, desk.service.open(broker=node):
+            await node.delete_queue("desk.TALK.answer")
+            await until(lambda: any(isinstance(fact, Resumed) for fact in desk.facts))
+            await start_run(desk.service, TALK, Asked("late"))
+            await until(lambda: desk.seen == ["late"])
+        assert [fact.what for fact in desk.facts if isinstance(fact, Paused)] == ["queue"]
+
+    asyncio.run(scenario())
+
+
+def test_closing_lets_what_is_in_hand_finish_first() -> None:
+    async def scenario() -> None:
+        desk = Desk()
+        desk.gate.clear()
+        async with broker() as node:
+            async with desk.service.open(broker=node) as runtime:
+                await start_run(desk.service, TALK, Asked("a"))
+                await until(lambda: runtime.busy == 1)
+                asyncio.get_running_loop().call_later(0.01, desk.gate.set)
+            assert next(fact.step for fact in desk.facts if isinstance(fact, HopFinished)) == "answer"
+
+    asyncio.run(scenario())
+
+
+def test_what_a_closed_service_did_not_take_waits_for_the_next_one() -> None:
+    async def scenario() -> None:
+        async with broker() as node:
+            first, second = Desk(), Desk()
+            async with first.service.open(broker=node, consume=False):
+                await start_run(first.service, TALK, Asked("a"))
+            async with second.service.open(broker=node):
+                await until(lambda: second.seen == ["a"])
+
+    asyncio.run(scenario())
+
+
+def test_deliveries_are_worked_on_at_once_as_far_as_concurrency_allows() -> None:
+    async def scenario() -> None:
+        desk = Desk(concurrency=3, batch=1)
+        desk.gate.clear()
+        async with broker() as node, desk.service.open(broker=node) as runtime:
+            for name in "abcde":
+                await start_run(desk.service, TALK, Asked(name))
+            await until(lambda: runtime.busy == 3)
+            desk.gate.set()
+            await until(lambda: sorted(desk.seen) == list("abcde"))
+
+    asyncio.run(scenario())
+
+
+def test_a_service_that_is_not_open_starts_nothing() -> None:
+    async def scenario() -> None:
+        with pytest.raises(NotRunning, match="is not open"):
+            await start_run(Desk().service, TALK, Asked("a"))
+
+    asyncio.run(scenario())
+
+
+def test_a_service_is_open_once_at_a_time() -> None:
+    async def scenario() -> None:
+        desk = Desk()
+        async with broker() as node, desk.service.open(broker=node):
+            with pytest.raises(NotRunning, match="is open already"):
+                async with desk.service.open(broker=node):
+                    pass
+
+    asyncio.run(scenario())
+
+
+def test_an_observer_that_raises_is_disabled_and_breaks_nothing() -> None:
+    async def scenario() -> None:
+        desk = Desk()
+
+        def broken(event: Event) -> None:
+            raise ValueError(event)
+
+        desk.service.observers.insert(0, broken)
+        async with broker() as node, desk.service.open(broker=node) as runtime:
+            await start_run(desk.service, TALK, Asked("a"))
+            await until(lambda: desk.seen == ["a"])
+            assert broken not in runtime.tell.observers
+            assert desk.facts
+
+    asyncio.run(scenario())
