@@ -10,6 +10,7 @@ from brokers.rabbitmq.chores import Chores
 from brokers.rabbitmq.connection import Link, split_urls
 from brokers.rabbitmq.consuming import RabbitConsumer, RabbitReader
 from brokers.rabbitmq.declaring import Desk
+from brokers.rabbitmq.fastpath import best_wire
 from brokers.rabbitmq.publishing import Publisher
 from brokers.rabbitmq.subscription import Subscription
 from brokers.rabbitmq.wire import PlainWire
@@ -37,7 +38,7 @@ class RabbitBroker:
         label = name or "stamp"
         self._timeout = timeout
         self._chores = Chores()
-        self._wire: Wire = _wire(fast=fast)
+        self._wire: Wire = best_wire() if fast else PlainWire()
         self._out = Link(urls, self._chores, name=f"{label} (publish)", heartbeat=heartbeat, timeout=timeout)
         self._in = Link(urls, self._chores, name=f"{label} (consume)", heartbeat=heartbeat, timeout=timeout)
         self._publisher = Publisher(self._out, self._wire, self._chores, timeout=timeout)
@@ -114,7 +115,3 @@ class RabbitBroker:
 
     def _subscribing(self, queue: str) -> Callable[[], Subscription]:
         return lambda: Subscription(self._in, self._wire, self._chores, queue=queue, timeout=self._timeout)
-
-
-def _wire(*, fast: bool) -> Wire:  # noqa: ARG001
-    return PlainWire()
