@@ -1,0 +1,1 @@
+"""What a hop costs: `python -m benchmarks` measures it and writes `docs/benchmarks.md`."""

@@ -1,0 +1,118 @@
+"""The results as a document: kept in `docs/benchmarks.json`, shown as tables in `docs/benchmarks.md`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import plot
+from benchmarks.machine import CHEAP_FSYNC_US
+
+DOCS = Path(__file__).parents[1] / "docs"
+RESULTS = DOCS / "benchmarks.json"
+PAGE = DOCS / "benchmarks.md"
+PICTURE = DOCS / "benchmarks.svg"
+BEGIN = "<!-- measured: written by python -m benchmarks -->"
+END = "<!-- end of measured -->"
+
+Results = dict[str, Any]
+"""`codec`: what `codec.run` gives; `chain`: for each store what `chain.run` gives."""
+
+
+def load(path: Path = RESULTS) -> Results:
+    """The results that are in a file; nothing when there is none."""
+    results: Results = json.loads(path.read_text()) if path.exists() else {}
+    return results
+
+
+def merged(old: Results, new: Results) -> Results:
+    """`new` over `old`: a store that was not measured again keeps its figures."""
+    chain = {**old.get("chain", {}), **new.get("chain", {})}
+    return {**old, **new, **({"chain": chain} if chain else {})}
+
+
+def save(new: Results, path: Path = RESULTS) -> None:
+    """Write the results; for the project's own file, tables and plot follow."""
+    results = merged(load(path), new)
+    path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    if path == RESULTS:
+        PAGE.write_text(written_into(PAGE.read_text(), tables(results)))
+        PICTURE.write_text(plot.svg(results))
+
+
+def written_into(page: str, text: str) -> str:
+    """The page with the text between its two markers."""
+    before, _, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"the page has no lines {BEGIN!r} and {END!r}")
+    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+
+
+def tables(results: Results) -> str:
+    """Every figure as Markdown."""
+    parts = [*_codec(results["codec"])] if "codec" in results else []
+    for store, section in results.get("chain", {}).items():
+        parts += _chain(store, section)
+    return "\n".join(parts)
+
+
+def _codec(section: Mapping[str, Any]) -> Iterator[str]:
+    yield "### The stamp alone"
+    yield ""
+    yield _about(section, f"{section['rounds']} rounds of {section['hops_per_round']} hops a length")
+    yield ""
+    yield "| entries in the history | stamp | µs of CPU a hop | min | max |"
+    yield "|--:|--:|--:|--:|--:|"
+    for length, figures in section["hops"].items():
+        row = figures["us"]
+        yield f"| {length} | {figures['stamp_bytes']} B | **{row['median']}** | {row['min']} | {row['max']} |"
+    yield ""
+    yield f"32 entries against 8: **{section['ratio_32_to_8']} ×**. 31 against 1: **{section['ratio_31_to_1']} ×**."
+    yield ""
+    yield "| stage, at 8 entries, repeated alone | µs |"
+    yield "|---|--:|"
+    for stage, row in section["stages_at_8"].items():
+        yield f"| {stage} | {row['median']} |"
+    yield ""
+
+
+def _chain(store: str, section: Mapping[str, Any]) -> Iterator[str]:
+    yield f"### Four hops on RabbitMQ, {'without a store' if store == 'none' else f'with a store: {store}'}"
+    yield ""
+    yield _about(section, f"{section['rounds']} rounds of {section['runs_per_round']} runs each, alternating")
+    yield ""
+    yield "| chain | hops/s | min | max | client CPU a hop | broker CPU a hop | ratio to bare |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
+    for name, figures in section["chains"].items():
+        hops = figures["hops_s"]
+        yield (
+            f"| {name} | **{hops['median']:.0f}** | {hops['min']:.0f} | {hops['max']:.0f} "
+            f"| {figures['client_us']['median']:.0f} µs | {figures['broker_us']['median']:.0f} µs "
+            f"| **{section['ratio_to_bare'][name]:.2f}** |"
+        )
+    yield ""
+    for name, figures in section["chains"].items():
+        if "commits_s" in figures:
+            commits, hops = figures["commits_s"]["median"], figures["hops_per_commit"]["median"]
+            yield f"{name}: {hops} hops a transaction (median), {commits:.0f} transactions a second."
+            yield ""
+
+
+def _about(section: Mapping[str, Any], how: str) -> str:
+    facts = section["machine"]
+    libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
+    server = f", RabbitMQ {facts['rabbitmq']}" if "rabbitmq" in facts else ""
+    return (
+        f"{section['date']}, {how}. {facts['cores']} cores ({facts['processor']}), {facts['memory_gib']} GiB, "
+        f"{facts['system']}, Python {facts['python']}{server}, {libraries}.{_disk(facts.get('fsync_us'))}"
+    )
+
+
+def _disk(fsync_us: float | None) -> str:
+    if fsync_us is None:
+        return ""
+    cheap = " (unusually cheap: a real disk takes milliseconds)" if fsync_us < CHEAP_FSYNC_US else ""
+    return f" Writing 4 KiB and `fsync`: {fsync_us:.0f} µs{cheap}."

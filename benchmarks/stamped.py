@@ -1,0 +1,120 @@
+"""The same chain on this toolkit: four services in one process, with or without journal and stores."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from benchmarks import tickets
+from brokers.contract import Publication
+from stamp import Service
+from stamp.codec import Codec
+from stamp.decision import begin
+from stamp.ids import run_id
+from stamp.outgoing import publications
+from stamp.ports import Store, Transaction
+from stamp.registry import store_for
+from stamp.runtime import Runtime
+from stamp.workflow import Workflow
+
+BURST = 200
+
+
+class Counted:
+    """A store that counts its transactions."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.transactions = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def begin(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction of the store."""
+        self.transactions += 1
+        return self._store.begin()
+
+
+class StampedChain:
+    """Four services of one workflow. `store` makes the URL of a service's store, given a folder and the service."""
+
+    def __init__(self, url: str, name: str, *, journal: bool, store: Callable[[Path, str], str] | None = None) -> None:
+        self.name = name
+        self._url = url
+        self._journal = journal
+        self._store = store
+        self._workflow = tickets.chain(f"TICKET{'_JOURNAL' if journal else ''}{'_STORE' if store else ''}")
+
+    async def round(
+        self, runs: int, timer: Callable[[Awaitable[None]], Awaitable[dict[str, float]]]
+    ) -> dict[str, float]:
+        """Fill the first queue, then time how long all runs take through the four services."""
+        tally = tickets.Tally()
+        with tempfile.TemporaryDirectory() as folder:
+            async with self._services(tally, Path(folder)) as (runtimes, stores):
+                await self._fill(runtimes[0], runs)
+                sample = await timer(_carried(runtimes, tally, runs))
+                return {**sample, **_commits(stores, sample, runs)}
+
+    @asynccontextmanager
+    async def _services(self, tally: tickets.Tally, folder: Path) -> AsyncIterator[tuple[list[Runtime], list[Counted]]]:
+        async with AsyncExitStack() as stack:
+            stores: list[Counted] = []
+            runtimes = []
+            for service in tickets.services(self._workflow, tally):
+                store = await self._opened_store(stack, folder, service)
+                stores += [store] if store else []
+                opened = service.open(
+                    broker=self._url, store=cast("Store | None", store), journal=self._journal, consume=False
+                )
+                runtimes.append(await stack.enter_async_context(opened))
+            yield runtimes, stores
+
+    async def _opened_store(self, stack: AsyncExitStack, folder: Path, service: Service) -> Counted | None:
+        if self._store is None:
+            return None
+        store = store_for(self._store(folder, service.name))
+        await store.open()
+        stack.push_async_callback(store.close)
+        return Counted(store)
+
+    async def _fill(self, runtime: Runtime, runs: int) -> None:
+        waiting = [first(self._workflow, number) for number in range(runs)]
+        for place in range(0, runs, BURST):
+            outcomes = await runtime.broker.publish_all(waiting[place : place + BURST])
+            if any(outcomes):
+                raise RuntimeError(f"the first messages did not get through: {next(filter(None, outcomes))}")
+
+
+def first(workflow: Workflow, number: int) -> Publication:
+    """The message that starts a run."""
+    event = tickets.TicketOpened(f"T-{number:06d}", tickets.problem(number))
+    state = msgspec.to_builtins(tickets.ticket(number))
+    now = time.time()
+    run = run_id(now, os.urandom(10))
+    decision = begin(workflow, event, run=run, state=state, now=now)
+    return publications(decision, workflow, Codec(), service="tickets", now=now, trace={})[0]
+
+
+async def _carried(runtimes: Sequence[Runtime], tally: tickets.Tally, runs: int) -> None:
+    for runtime in runtimes:
+        await runtime.start_consuming()
+    while tally.ended < runs or any(runtime.busy for runtime in runtimes):  # noqa: ASYNC110  it has no event for this
+        await asyncio.sleep(0.002)
+
+
+def _commits(stores: Sequence[Counted], sample: dict[str, float], runs: int) -> dict[str, float]:
+    commits = sum(store.transactions for store in stores)
+    if not commits:
+        return {}
+    hops = runs * len(tickets.SERVICES)
+    return {"hops_per_commit": hops / commits, "commits_s": sample["hops_s"] * commits / hops}

@@ -1,0 +1,110 @@
+"""The ticket workflows that are measured: a chain of four services, and a line long enough to fill a history."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stamp import Hop, Service, Step, Workflow
+
+DESCRIPTION = 950
+"""Characters of the ticket's text: they make the body of each message about 1 KiB."""
+
+SERVICES = ("tickets", "assignment", "resolution", "notification")
+
+
+class Ticket(msgspec.Struct, kw_only=True):
+    """The state that travels in the stamp."""
+
+    ticket_id: str
+    product: str
+    customer: str
+    priority: int = 3
+    expert: str | None = None
+    hops: int = 0
+
+
+class _Event(msgspec.Struct):
+    ticket_id: str
+    problem: str
+
+
+class TicketOpened(_Event): ...
+
+
+class TicketCreated(_Event): ...
+
+
+class TicketAssigned(_Event): ...
+
+
+class TicketResolved(_Event): ...
+
+
+class TicketClosed(_Event): ...
+
+
+CHAIN = (TicketOpened, TicketCreated, TicketAssigned, TicketResolved, TicketClosed)
+"""The events of the chain in their order; each service consumes one and emits the next."""
+
+
+def ticket(number: int = 1) -> Ticket:
+    """A state as it is when a run starts."""
+    return Ticket(ticket_id=f"T-{number:06d}", product="router-9000", customer="Grünwald & Söhne")
+
+
+def problem(number: int = 1) -> str:
+    """A ticket's text of `DESCRIPTION` characters."""
+    sentence = f"Ticket {number}: the light blinks twice, then the line is gone until the next restart. "
+    return (sentence * (DESCRIPTION // len(sentence) + 1))[:DESCRIPTION]
+
+
+def chain(name: str) -> Workflow:
+    """Four steps at four services, one event after the other."""
+    steps = [
+        Step(f"step-{place}", service=service, on=CHAIN[place], emits=CHAIN[place + 1])
+        for place, service in enumerate(SERVICES)
+    ]
+    return Workflow(name, version=1, state=Ticket, start=CHAIN[0], deadline="48h", steps=steps)
+
+
+def line(length: int) -> Workflow:
+    """A signed workflow of `length` steps at one service, no step twice."""
+    events = [msgspec.defstruct(f"Event{n}", [], bases=(_Event,)) for n in range(length + 1)]
+    steps = [Step(f"step-{n}", service="tickets", on=events[n], emits=events[n + 1]) for n in range(length)]
+    return Workflow(
+        "TICKET_LINE",
+        version=1,
+        state=Ticket,
+        start=events[0],
+        deadline="48h",
+        steps=steps,
+        hop_guard=length,
+        signed=True,
+    )
+
+
+class Tally:
+    """Counts runs that passed their last handler."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+
+
+def services(workflow: Workflow, tally: Tally) -> list[Service]:
+    """The four services of the chain; each handler notes its name in the state and passes the ticket on."""
+    return [_service(workflow, place, tally) for place in range(len(SERVICES))]
+
+
+def _service(workflow: Workflow, place: int, tally: Tally) -> Service:
+    service = Service(SERVICES[place])
+    emitted = CHAIN[place + 1]
+    last = emitted is CHAIN[-1]
+
+    @service.step(workflow, f"step-{place}")
+    async def handle(event: _Event, hop: Hop[Ticket]) -> _Event:
+        hop.state.expert = service.name
+        hop.state.hops += 1
+        tally.ended += last
+        return emitted(event.ticket_id, event.problem)
+
+    return service
