@@ -1,0 +1,123 @@
+"""`stamp trace`: one run in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import click
+
+from stamp.cli import apps, output, settings
+from stamp.cli.command import command
+from stamp.cli.link import connected, of_run, records, run_async, sightings
+from stamp.cli.listing import document
+from stamp.ledger import Record, Sighting
+from stamp.reading import sequence
+from stamp.reading.changes import ABSENT, Change
+from stamp.reading.describe import Flows, flow_of
+from stamp.reading.text import ago, json_text
+from stamp.reading.timeline import Moment, Timeline, timeline
+
+
+@command("trace", "stamp trace 0190", "stamp trace 0190 -o mermaid")
+@click.argument("run")
+@settings.option("broker")
+@settings.option("app", help="Knows the steps that remain.")
+@settings.output_option("table", "json", "jsonl", "name", "mermaid", "svg")
+def trace(*, run: str, broker: str, app: str | None, form: str) -> None:
+    """Show one RUN (any unique beginning of its id) from the journal: each hop with waiting and working apart, what it
+    changed in the state, retries and detours; then the steps that remain and what would be undone.
+    """
+    flows = apps.optional(app).workflows
+    seen = of_run(run_async(_sightings(broker)), run)
+    row = records(seen)[seen[0].stamp.run]
+    line = timeline(seen)
+    if form == "mermaid":
+        output.data(sequence.mermaid(line))
+    elif form == "svg":
+        output.data(sequence.svg(line, f"{row.workflow} v{row.stamp.version} · {row.run}"))
+    else:
+        _show(row, line, flows, form)
+
+
+async def _sightings(url: str) -> list[Sighting]:
+    async with connected(url) as broker:
+        return await sightings(broker)
+
+
+def _show(row: Record, line: Timeline, flows: Flows, form: str) -> None:
+    now = time.time()
+    about = {
+        "run": document(row, flows, now),
+        "elapsed_ms": round((line.last - line.started) * 1000),
+        "work_ms": round(line.work * 1000),
+        "wait_ms": round(line.wait * 1000),
+    }
+    output.show(
+        form,
+        "trace",
+        [moment.document() for moment in line.moments],
+        name=lambda item: str(item.get("step", item["what"])),
+        more=about,
+        human=lambda: _print(row, line, flows, now),
+    )
+
+
+def _print(row: Record, line: Timeline, flows: Flows, now: float) -> None:
+    output.table(
+        ("", ""),
+        [
+            ("run", row.run),
+            ("workflow", f"{row.workflow} v{row.stamp.version}"),
+            ("status", output.status(row.status(now))),
+            ("took", f"{ago(line.last - line.started)}: {ago(line.work)} of work, {ago(line.wait)} of waiting"),
+        ],
+    )
+    output.table(
+        ("SEQ", "AT", "WHAT", "STEP", "SERVICE", "WAIT", "WORK", "TRY", "CHANGED"),
+        [_row(moment) for moment in line.moments],
+    )
+    flow = flow_of(row.stamp, flows)
+    known = flow is not None or row.stamp.phase != "forward"
+    ahead = " → ".join(row.remaining(flow)) or "nothing" if known else "unknown (give --app MODULE)"
+    output.heading(f"REMAINING  {ahead}")
+    output.heading(f"WOULD UNDO  {' → '.join(row.to_undo) or 'nothing'}" if not row.ended else "ENDED")
+
+
+def _row(moment: Moment) -> tuple[object, ...]:
+    return (
+        moment.seq,
+        _clock(moment.at),
+        output.status(moment.what),
+        moment.step,
+        moment.service,
+        "" if moment.wait is None else ago(moment.wait),
+        "" if moment.work is None else ago(moment.work),
+        moment.attempt if moment.attempt > 1 else "",
+        _changed(moment),
+    )
+
+
+def _clock(at: float | None) -> str:
+    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def _changed(moment: Moment) -> str:
+    if moment.detail:
+        return moment.detail
+    if moment.changes is None:
+        return "(not seen)" if moment.what in {"started", "ok", "undone"} else ""
+    return _changes(moment.changes)
+
+
+def _changes(changes: Sequence[Change]) -> str:
+    return ", ".join(_one(change) for change in changes)
+
+
+def _one(change: Change) -> str:
+    if change.before is ABSENT:
+        return f"+{change.path}={json_text(change.after)}"
+    if change.after is ABSENT:
+        return f"-{change.path}"
+    return f"{change.path}: {json_text(change.before)} → {json_text(change.after)}"
