@@ -25,8 +25,8 @@ HELD_PREFETCH = 10_000
 
 
 def work_queue(workflow: str, step: Step) -> str:
-    """The queue of a step: `<service>.<workflow>.<step>`."""
-    return f"{step.service}.{workflow}.{step.name}"
+    """The queue of a step: `<service>.<workflow>.<step>`, unless the table names one of an application."""
+    return step.queue or f"{step.service}.{workflow}.{step.name}"
 
 
 def held_queue(service: str) -> str:
@@ -59,8 +59,10 @@ def held_parts(service: str) -> list[Declarable]:
 
 
 def step_parts(workflow: Workflow, step: Step) -> list[Declarable]:
-    """The workflow's exchange and one step's work queue with its bindings."""
+    """The workflow's exchange and one step's work queue with its bindings, unless it is an application's own."""
     queue = work_queue(workflow.name, step)
+    if step.queue is not None:
+        return [Exchange(workflow.name)]
     return [
         Exchange(workflow.name),
         Queue(

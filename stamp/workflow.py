@@ -32,7 +32,8 @@ class Step:
     `on` is the event it consumes, `emits` the event (or the choice of events) it publishes; `undo=True` asks the
     service for an undo handler; after a `pivot` there is no way back. `retry` is a policy text such as
     `"5x 1s..60s"`, `undo_retry` the same for its undo, `no_retry` the exceptions that are never retried.
-    A step on a loop needs `max_visits`.
+    A step on a loop needs `max_visits`. `queue` names a queue that an application declares and binds by itself, to
+    `on` and with an undo to `undo.<step>`; nobody else declares it then.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Step:
         undo_retry: str | Retry | None = None,
         no_retry: Iterable[type[BaseException]] = (),
         max_visits: int = 1,
+        queue: str | None = None,
     ) -> None:
         self.where = _where(2)
         self.name = _name(name, "step", self.where)
@@ -64,6 +66,7 @@ class Step:
         self.undo_retry = Retry.parse(undo_retry) if undo_retry else self.retry
         self.no_retry = tuple(no_retry)
         self.max_visits = max_visits
+        self.queue = queue
         if max_visits < 1:
             raise DefinitionError(f"{self}: max_visits={max_visits}", fix="a step is visited at least once")
 
