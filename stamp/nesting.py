@@ -17,7 +17,9 @@ def depth_exceeds(text: bytes, limit: int) -> bool:
 
     Exact for JSON; of a text that is not JSON it says True whenever a reader would get deeper before the error.
     """
-    if text.count(b"[") + text.count(b"{") <= limit:
+    openings = text.count(b"[") + text.count(b"{")
+    if openings <= limit or openings - text.count(b"},{") <= limit:
+        # Each `},{` closes an object before it opens one, so it can't add a level; in a string it is counted twice.
         return False
     return _deeper(_brackets(text), limit)
 
@@ -40,6 +42,8 @@ def _deeper(brackets: bytes, limit: int) -> bool:
     left = brackets
     for _ in range(limit):
         left = left.replace(b"[]", b"")  # the innermost level, everywhere at once
+        if not left:
+            return False
     return bool(left) and _deepest(brackets) > limit
 
 
