@@ -147,7 +147,8 @@ class Consumer(Protocol):
     """One subscription to one queue. Lives through reconnects; its deliveries do not.
 
     A delivery received before the connection or channel was lost can't be settled any more: the three
-    settling calls skip it silently, because the broker hands it out again by itself.
+    settling calls skip it silently, because the broker hands it out again by itself. A delivery that was settled
+    before, or that another consumer received, is skipped in the same way and nothing else is touched.
     """
 
     @property

@@ -148,5 +148,5 @@ async def _reject(site: Site, queue: str) -> None:
 
 def _first_death(delivery: Delivery) -> tuple[Any, Any]:
     headers = delivery.message.headers
-    assert headers["x-death"], headers
-    return headers["x-first-death-reason"], headers["x-first-death-queue"]
+    assert headers.get("x-death"), headers
+    return headers.get("x-first-death-reason"), headers.get("x-first-death-queue")

@@ -42,6 +42,7 @@ async def a_reader_waits_for_the_next_record(site: Site) -> None:
     reader = await site.broker.read(stream)
     await records(reader, 1)
     waiting = asyncio.ensure_future(reader.receive(10))
+    await asyncio.sleep(0)
     await site.send(stream, b"late")
     assert bodies(await waiting) == [b"late"]
 
@@ -114,8 +115,8 @@ async def a_closed_broker_ends_its_readers(site: Site) -> None:
 
 
 async def a_missing_stream_is_not_found(site: Site) -> None:
-    for call in (site.broker.end(site.name("missing")), site.broker.read(site.name("missing"))):
-        error = await error_of(call)
+    for call in (site.broker.end, site.broker.read):
+        error = await error_of(call(site.name("missing")))
         assert isinstance(error, NotFound), error
         assert site.name("missing") in str(error)
 

@@ -32,11 +32,11 @@ class MemoryBroker:
     """
 
     def __init__(self, url: str = "memory:", *, clock: Clock | None = None, node: MemoryNode | None = None) -> None:
-        if not url.startswith("memory:"):
+        if not url.lower().startswith("memory:"):
             raise ProtocolMisuse(f"not a URL of the embedded broker: {url.partition(':')[0]!r}; use 'memory:'")
         self.node = node or MemoryNode(clock or SystemClock())
-        self._consumers: list[MemoryConsumer] = []
-        self._readers: list[MemoryReader] = []
+        self._consumers: dict[MemoryConsumer, None] = {}
+        self._readers: dict[MemoryReader, None] = {}
         self._open = False
 
     @property
@@ -65,11 +65,10 @@ class MemoryBroker:
     async def close(self) -> None:
         """Close consumers and readers; what they held goes back to its queues. Idempotent."""
         self._open = False
-        for consumer in self._consumers:
+        for consumer in tuple(self._consumers):
             await consumer.close()
         for reader in tuple(self._readers):
             await reader.close()
-        self._consumers.clear()
 
     async def declare(self, parts: Iterable[Declarable]) -> None:
         """Create what is missing, in the order given."""
@@ -105,9 +104,9 @@ class MemoryBroker:
         if prefetch < 1:
             raise ProtocolMisuse(f"prefetch {prefetch} would never deliver anything, or without a bound")
         target = self._connected().queue(queue)
-        consumer = MemoryConsumer(target, prefetch, self.node.tags)
+        consumer = MemoryConsumer(target, prefetch, tags=self.node.tags, on_close=self._forget)
+        self._consumers[consumer] = None
         target.subscribe(consumer)
-        self._consumers.append(consumer)
         return consumer
 
     async def end(self, stream: str) -> int:
@@ -117,13 +116,13 @@ class MemoryBroker:
     async def read(self, stream: str, *, start: int | Literal["next"] = 0) -> MemoryReader:
         """A cursor from this offset on, or on what comes after this call."""
         source = self._connected().stream(stream)
-        reader = MemoryReader(source, source.end if start == "next" else start, on_close=self._forget_reader)
-        self._readers.append(reader)
+        reader = MemoryReader(source, source.end if start == "next" else start, on_close=self._forget)
+        self._readers[reader] = None
         return reader
 
     async def cut(self) -> None:
         """Lose the connection and get it back, for fault tests: what was unsettled is handed out again."""
-        for consumer in self._consumers:
+        for consumer in tuple(self._consumers):
             consumer.reconnect()
 
     def _connected(self) -> MemoryNode:
@@ -131,9 +130,11 @@ class MemoryBroker:
             raise _not_open()
         return self.node
 
-    def _forget_reader(self, reader: MemoryReader) -> None:
-        if reader in self._readers:
-            self._readers.remove(reader)
+    def _forget(self, subscription: MemoryConsumer | MemoryReader) -> None:
+        if isinstance(subscription, MemoryReader):
+            self._readers.pop(subscription, None)
+        else:
+            self._consumers.pop(subscription, None)
 
 
 def _not_open() -> BrokerUnreachable:

@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 class MemoryConsumer:
     """One subscription. Tags come from `tags`, which the whole node shares, so no foreign tag is ever settled."""
 
-    def __init__(self, queue: MemoryQueue, prefetch: int, tags: Iterator[int]) -> None:
+    def __init__(
+        self,
+        queue: MemoryQueue,
+        prefetch: int,
+        *,
+        tags: Iterator[int],
+        on_close: Callable[[MemoryConsumer], None],
+    ) -> None:
         self._queue = queue
         self._prefetch = prefetch
         self._tags = tags
+        self._on_close = on_close
         self._arrived: deque[Delivery] = deque()
         self._unsettled: dict[int, Entry] = {}
         self._bell = Bell()
@@ -101,11 +109,13 @@ class MemoryConsumer:
         await self.stop()
         self._give_back_all()
         self._leave_when_empty()
+        self._on_close(self)
 
     def reconnect(self) -> None:
         """What a lost connection does: everything unsettled goes back, the subscription comes again."""
-        if self._stopped:
+        if self._stopped or self._lost:
             self._give_back_all()
+            self._leave_when_empty()
             return
         self._queue.unsubscribe(self)
         self._give_back_all()

@@ -134,6 +134,7 @@ class MemoryQueue:
                 self._around.dead_letter(self, entry, "delivery_limit")
             else:
                 self._put_back(entry)
+        self._stop_watching()  # the head may have come back with an earlier time to go
         self.dispatch()
 
     def reject(self, entries: Iterable[Entry]) -> None:

@@ -22,7 +22,7 @@ DEFAULT_RECORDS = 250_000
 """What a stream keeps at most, in records, whatever its declaration says."""
 
 _UNITS = {"Y": 31_536_000, "M": 2_592_000, "D": 86_400, "h": 3600, "m": 60, "s": 1}
-_TRIM = 1024
+_STEP = 1024
 
 
 class MemoryStream:
@@ -66,7 +66,7 @@ class MemoryStream:
         self._records.append(record)
         self._kept.append((self._clock.now(), size))
         self._bytes += size
-        if record.offset % _TRIM == 0 or self._bytes > self._max_bytes:
+        if record.offset % _STEP == 0 or self._bytes > self._max_bytes:
             self._trim()
         self.bell.ring_all()
 
@@ -84,8 +84,9 @@ class MemoryStream:
     def _trim(self) -> None:
         surplus = len(self._records) - self._max_records
         oldest = self._clock.now() - self._max_age
+        room = self._max_bytes - self._max_bytes // 16  # some at once: each trim moves the whole list
         dropped = 0
-        while len(self._kept) > 1 and (dropped < surplus or self._bytes > self._max_bytes or self._kept[0][0] < oldest):
+        while len(self._kept) > 1 and (dropped < surplus or self._bytes > room or self._kept[0][0] < oldest):
             self._bytes -= self._kept.popleft()[1]
             dropped += 1
         del self._records[:dropped]
