@@ -112,9 +112,8 @@ class Bench:
     async def _seat(self, service: Service) -> Seat:
         await self.stop(service.name)
         stack = AsyncExitStack()
-        opened = service.open(
-            broker=self.broker, store=await self._store_of(service.name), clock=self.clock.sleeps(), consume=False
-        )
+        clock, store = self.clock.sleeps(service.name), await self._store_of(service.name)
+        opened = service.open(broker=self.broker, store=store, clock=clock, consume=False)
         runtime = await stack.enter_async_context(opened)
         guarded = [self._faults.guarded(station) for station in runtime.participant.stations]
         runtime.participant = replace(runtime.participant, stations=guarded)

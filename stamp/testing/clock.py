@@ -21,8 +21,10 @@ class Timer:
     due: float
     place: int
     callback: Callable[[], None] = field(compare=False)
-    sleeper: asyncio.Task[Any] | None = field(compare=False)
+    sleeper: asyncio.Task[Any] | None = field(default=None, compare=False)
     """The task that sleeps, when it is a sleep."""
+    owner: str = field(default="", compare=False)
+    """The service that sleeps."""
     cancelled: bool = field(default=False, compare=False)
 
     def cancel(self) -> None:
@@ -48,11 +50,11 @@ class VirtualClock:
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` when the clock has moved by `seconds`; the returned function cancels it."""
-        return self._add(seconds, callback, None)
+        return self.add(seconds, callback)
 
-    def sleeps(self) -> Sleeps:
-        """A view for tasks that sleep."""
-        return Sleeps(self)
+    def sleeps(self, owner: str) -> Sleeps:
+        """A view for the tasks of a service."""
+        return Sleeps(self, owner)
 
     def pending(self) -> list[Timer]:
         """The timers that still wait, the next one first."""
@@ -68,12 +70,18 @@ class VirtualClock:
                 timer.cancelled = True
                 timer.callback()
 
-    def _add(
-        self, seconds: float, callback: Callable[[], None], sleeper: asyncio.Task[Any] | None
+    def add(
+        self,
+        seconds: float,
+        callback: Callable[[], None],
+        *,
+        sleeper: asyncio.Task[Any] | None = None,
+        owner: str = "",
     ) -> Callable[[], None]:
+        """As `call_later`, saying on whose behalf."""
         if seconds <= 0:
             return asyncio.get_running_loop().call_soon(callback).cancel
-        timer = Timer(self._now + seconds, next(self._places), callback, sleeper)
+        timer = Timer(self._now + seconds, next(self._places), callback, sleeper, owner)
         heappush(self._timers, timer)
         return timer.cancel
 
@@ -81,8 +89,9 @@ class VirtualClock:
 class Sleeps:
     """The clock as a service gets it."""
 
-    def __init__(self, clock: VirtualClock) -> None:
+    def __init__(self, clock: VirtualClock, owner: str) -> None:
         self._clock = clock
+        self._owner = owner
 
     def now(self) -> float:
         """Seconds since the epoch, UTC."""
@@ -90,4 +99,4 @@ class Sleeps:
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
         """As the clock's own, on behalf of the task that runs."""
-        return self._clock._add(seconds, callback, asyncio.current_task())  # noqa: SLF001  a view of the same clock
+        return self._clock.add(seconds, callback, sleeper=asyncio.current_task(), owner=self._owner)

@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from brokers.memory import MemoryBroker
 from stamp.errors import StoreUnavailable
 from stamp.layout import DELAY
 from stamp.runtime import Runtime
-from stamp.testing.clock import VirtualClock
+from stamp.testing.clock import Timer, VirtualClock
 from stamp.testing.faults import Faults
 
 CALM = 4
@@ -99,7 +98,7 @@ class Settling:
 
     def _working(self, runtime: Runtime) -> str:
         name = runtime.participant.name
-        asleep = len(self._sleepers() & set(runtime.workers))
+        asleep = len(self._asleep(runtime))
         queues = self.broker.queues
         in_hand = sum(queues[station.queue].unacked for station in runtime.participant.stations)
         if runtime.busy == asleep and not (in_hand and not asleep):
@@ -107,16 +106,16 @@ class Settling:
         running = "".join(f", {label} runs" for service, label in self.faults.running if service == name)
         return f"service {name!r} has {in_hand} messages in hand{running}"
 
-    def _sleepers(self) -> set[asyncio.Task[Any] | None]:
-        return {timer.sleeper for timer in self.clock.pending()}
+    def _asleep(self, runtime: Runtime) -> list[Timer]:
+        """The waits of those who carry messages: they wait for a store or a broker that is away."""
+        name = runtime.participant.name
+        return [timer for timer in self.clock.pending() if timer.owner == name and timer.sleeper != runtime.relaying]
 
     def _naps(self) -> list[str]:
-        sleepers = self._sleepers()
         return [
-            f"{worker.get_name()} waits for its store or broker"
+            f"service {runtime.participant.name!r} waits for its store or broker"
             for runtime in self.runtimes()
-            for worker in runtime.workers
-            if worker in sleepers
+            if self._asleep(runtime)
         ]
 
     def _delayed(self) -> list[str]:
@@ -145,16 +144,14 @@ class Settling:
 
     def _relays_awake(self, names: Container[str]) -> bool:
         """Whether a relay that has something to send is at it."""
-        sleepers = self._sleepers()
+        sleepers = [timer.sleeper for timer in self.clock.pending()]
         return any(runtime.relaying not in sleepers for runtime in self.runtimes() if runtime.participant.name in names)
 
     def _next_moment(self, waiting: Waiting) -> float | None:
-        """When something is due that may change what waits."""
-        workers = {worker for runtime in self.runtimes() for worker in runtime.workers}
-        timers = self.clock.pending()
-        return next(
-            (timer.due for timer in timers if waiting.rows or timer.sleeper is None or timer.sleeper in workers), None
-        )
+        """When something is due that may change what waits. A look into an empty outbox changes nothing."""
+        relays = [runtime.relaying for runtime in self.runtimes()]
+        useful = [timer.due for timer in self.clock.pending() if waiting.rows or timer.sleeper not in relays]
+        return min(useful, default=None)
 
     def _raise_dead(self) -> None:
         for runtime in self.runtimes():

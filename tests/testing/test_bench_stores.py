@@ -195,5 +195,5 @@ def test_a_store_that_stays_away_is_named(bench: OpenBench) -> None:
     table = bench(*Desk().services, store=stores.__getitem__, patience=0.2)
     stores["resolution"].away = 10**9
     table.start(TICKET, OPENED, state=STATE)
-    with pytest.raises(NotSettled, match=r"worker of resolution\.TICKET\.solve waits for its store or broker"):
+    with pytest.raises(NotSettled, match="service 'resolution' waits for its store or broker"):
         table.settle()
