@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -180,7 +181,7 @@ def release_held(
 
 
 def _confirm(count: int) -> None:
-    if not click.get_text_stream("stdin").isatty():
+    if not sys.stdin.isatty():
         raise Problem(f"{count} messages would be released", code="E066", status=2, fix="--yes, or --dry-run first")
     click.confirm(f"Release {count} messages?", abort=True, err=True)
 
