@@ -58,12 +58,13 @@ class Retry:
         """
         pause = min(self.first * 2.0 ** min(attempt - 1, 64), self.ceiling)
         spread = blake2b(f"{seed}|{attempt}".encode(), digest_size=2).digest()
-        return rung(pause * (0.75 + int.from_bytes(spread, "big") / 65535 / 2), near=True)
+        jittered = pause * (0.75 + int.from_bytes(spread, "big") / 65535 / 2)
+        return min(rung(jittered, near=True), rung(self.ceiling))
 
     def budget(self) -> float:
         """Seconds that all pauses together take at most, jitter included."""
         pauses = (min(self.first * 2.0 ** min(n, 64), self.ceiling) for n in range(self.attempts - 1))
-        return sum(rung(pause * 1.25) for pause in pauses)
+        return sum(min(rung(pause * 1.25), rung(self.ceiling)) for pause in pauses)
 
     def __str__(self) -> str:
         return f"{self.attempts}x {text(self.first)}..{text(self.ceiling)}"

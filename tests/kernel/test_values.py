@@ -90,6 +90,11 @@ def test_pauses_grow_up_to_the_ceiling() -> None:
     assert pauses[-1] == 60
 
 
+@given(st.text(max_size=40))
+def test_no_pause_is_longer_than_the_rung_of_the_ceiling(seed: str) -> None:
+    assert max(Retry(9, 60, 120).delay(attempt, seed=seed) for attempt in range(1, 9)) <= rung(120)
+
+
 def test_a_pause_beyond_the_ladder_takes_its_last_rung() -> None:
     assert (rung(0.01), rung(42), rung(10**9)) == (LADDER[0], 60, LADDER[-1])
 
