@@ -21,7 +21,7 @@ for note in "$1"/*; do
     { read -r born; read -r folder; } <"$note"
     pid=${note##*/}
     now=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f20)
-    if [ "$now" = "$born" ]; then kill -9 -- "-$pid"; fi
+    if [ "$now" = "$born" ]; then kill -KILL "-$pid"; fi
     if [ -n "$folder" ]; then rm -rf -- "$folder"; fi
 done
 rm -rf -- "$1"

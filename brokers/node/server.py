@@ -123,6 +123,7 @@ def _common() -> dict[str, str]:
     return {
         "LANG": "C.UTF-8",
         "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_CRASH_DUMP_SECONDS": "0",
         "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
         "RABBITMQ_CONF_ENV_FILE": "/dev/null",
         "RABBITMQ_CTL_DIST_PORT_MIN": str(_PORTS.start),

@@ -82,7 +82,7 @@ class Node:
         ready = process is not None and until(lambda: greets(self.layout.port) or not process.alive(), START_SECONDS)
         if ready and greets(self.layout.port):
             return
-        ending = "\n".join(self.logs.splitlines()[-25:])
+        ending = "\n".join(self.logs.splitlines()[-60:])
         raise NodeFailed(f"the RabbitMQ node {self.layout.name} did not start; the end of its log:\n{ending}")
 
     def stop(self) -> None:
