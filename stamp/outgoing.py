@@ -12,6 +12,9 @@ from stamp.layout import delay_exchange
 from stamp.retry import rung
 from stamp.workflow import Workflow
 
+TRACE_LIMIT = 512
+"""Characters of a trace header that are believed (W3C: a list member of `tracestate` has at most 256 and two keys)."""
+
 
 def publications(
     decision: Decision, workflow: Workflow, codec: Codec, *, service: str, now: float, trace: Mapping[str, str]
@@ -59,7 +62,8 @@ def _message(
 
 def trace_of(message: Message) -> dict[str, str]:
     """The W3C trace context that came with a message."""
-    return {name: value for name in TRACE_HEADERS if isinstance(value := message.headers.get(name), str)}
+    values = {name: message.headers.get(name) for name in TRACE_HEADERS}
+    return {name: value for name, value in values.items() if isinstance(value, str) and len(value) <= TRACE_LIMIT}
 
 
 def again(message: Message, queue: str, *, attempt: int, delay: float) -> Publication:

@@ -1,7 +1,7 @@
 """Held messages as they lie in the held queue: the original, whole, with a note why it is there.
 
-What AMQP can't carry as a plain header again (tables, bytes), or what would no longer fit in a frame next to the
-note, moves into the body; `unpark` puts everything back where it was.
+What a publisher can't send as a header again (tables, bytes, `CC`), or what would no longer fit in a frame next to
+the note, moves into the body; `unpark` puts everything back where it was.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import msgspec
 
-from brokers.contract import FRAME_LIMIT, FRAME_RESERVE, Message, Publication
-from brokers.framesize import header_frame_size
+from brokers.contract import Message, Publication
+from brokers.framesize import refusal
 from stamp.codec import ATTEMPT, CARRIED, STAMP
 from stamp.layout import HELD
 
@@ -50,15 +52,16 @@ def park(
         **origin,
     }
     headers = {name: value for name, value in message.headers.items() if not name.startswith("x-") and name not in _OWN}
-    whole = replace(message, headers={**headers, **note})
-    if all(_plain(value) for value in headers.values()) and _fits(whole):
-        return Publication(HELD, service, whole)
-    own = {name: value for name, value in headers.items() if name in CARRIED and _plain(value)}
-    enveloped = replace(message, headers={**own, **note}, body=_envelope(message, headers), content_type=ENVELOPE)
-    if _fits(enveloped):
-        return Publication(HELD, service, enveloped)
+    own = {name: value for name, value in headers.items() if name in CARRIED and isinstance(value, str | int)}
     bare = {name: value for name, value in own.items() if name != STAMP}
-    return Publication(HELD, service, replace(enveloped, headers={**bare, **note}))
+    body = _envelope(message, headers)
+    boxed = replace(message, body=body, content_type=ENVELOPE, message_id=message.message_id or _stand_in(body))
+    forms = (
+        replace(message, headers={**headers, **note}),
+        replace(boxed, headers={**own, **note}),
+        replace(boxed, headers={**bare, **note}),
+    )
+    return next(form for form in (Publication(HELD, service, form) for form in forms) if refusal(form) is None)
 
 
 def unpark(message: Message) -> Message:
@@ -67,7 +70,12 @@ def unpark(message: Message) -> Message:
     if message.content_type == ENVELOPE:
         parcel = _decode(message.body)
         headers = {**headers, **{name: _opened(value) for name, value in parcel["headers"].items()}}
-        message = replace(message, body=b64decode(parcel["body"]), content_type=parcel["content_type"])
+        message = replace(
+            message,
+            body=b64decode(parcel["body"]),
+            content_type=parcel["content_type"],
+            message_id=parcel["message_id"],
+        )
     kept = {name: value for name, value in headers.items() if name not in _OWN and name != ATTEMPT}
     return replace(message, headers=kept)
 
@@ -94,8 +102,9 @@ def _plain(value: object) -> bool:
     return isinstance(value, str | int)
 
 
-def _fits(message: Message) -> bool:
-    return header_frame_size(message) <= FRAME_LIMIT - FRAME_RESERVE
+def _stand_in(body: bytes) -> str:
+    """The id of a held message that came without one: AMQP clients would invent another at every sending."""
+    return str(uuid5(NAMESPACE_OID, sha256(body).hexdigest()))
 
 
 def _printable(detail: str) -> str:
@@ -107,6 +116,7 @@ def _envelope(message: Message, headers: Mapping[str, Any]) -> bytes:
         "headers": {name: _wrapped(value) for name, value in headers.items()},
         "body": b64encode(message.body).decode(),
         "content_type": message.content_type,
+        "message_id": message.message_id,
     }
     return _encode(parcel)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokers.contract import FRAME_LIMIT, Message
-from brokers.framesize import header_frame_size
+from brokers.framesize import header_frame_size, refusal
 from stamp.parking import DETAIL, ENVELOPE, REASON, park, sendable, unpark
 
 NAMES = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=20).map("h_{}".format)
@@ -50,6 +50,23 @@ def test_a_stamp_that_leaves_no_room_for_the_note_moves_too() -> None:
     lying = parked(original)
     assert "stamp" not in lying.headers
     assert unpark(lying) == original
+
+
+def test_a_message_without_an_id_gets_a_stand_in_that_is_the_same_each_time_and_goes_again() -> None:
+    original = Message(body=b"b", message_id="", headers={"stamp": "{}"})
+    assert parked(original).message_id == parked(original).message_id != ""
+    assert unpark(parked(original)) == original
+
+
+def test_headers_that_would_route_a_publish_elsewhere_are_not_sent_as_headers() -> None:
+    lying = parked(message(stamp="{}", CC=["other-queue"], BCC="x"))
+    assert {"CC", "BCC"}.isdisjoint(lying.headers)
+
+
+@given(st.dictionaries(st.text(max_size=200), VALUES | st.integers() | st.text(st.characters()), max_size=4))
+def test_whatever_was_held_a_broker_takes_it(headers: dict[str, Any]) -> None:
+    parcel = park(message(**headers), service="s", reason="r", detail="\ud800", now=1.5, origin={})
+    assert refusal(parcel) is None
 
 
 def test_the_brokers_own_headers_are_not_taken_along() -> None:
