@@ -322,12 +322,11 @@ def fold(stamp: Stamp, workflow: Workflow) -> Stamp:
 def _first_needed(stamp: Stamp, workflow: Workflow) -> int:
     live = {entry.seq for entry in undo_stack(stamp)}
     history: Sequence[Entry] = stamp.history
-    last_visit = {entry.step: entry.seq for entry in history}
-    last_pivot = max((entry.seq for entry in history if entry.pivot), default=-1)
+    last_pivot = max([entry.seq for entry in history if entry.pivot], default=-1)
     looping = {step.name for step in workflow.steps if step.max_visits > 1}
+    last_visit = {entry.step: entry.seq for entry in history if entry.step in looping}
     for place, entry in enumerate(history[:-NEVER_FOLDED]):
-        last_of_loop = entry.step in looping and last_visit[entry.step] == entry.seq
-        if entry.seq in live or entry.seq == last_pivot or last_of_loop:
+        if entry.seq in live or entry.seq == last_pivot or last_visit.get(entry.step) == entry.seq:
             return place
     return max(len(history) - NEVER_FOLDED, 0)
 

@@ -72,7 +72,8 @@ class HmacKey:
             raise BadConfiguration(f"the secret of key {self.kid!r} is shorter than 32 bytes", fix="openssl rand 32")
 
     def sign(self, data: bytes) -> bytes:
-        inner, outer = (pad.copy() for pad in _pads(self.secret))
+        inner_pad, outer_pad = _pads(self.secret)
+        inner, outer = inner_pad.copy(), outer_pad.copy()
         inner.update(data)
         outer.update(inner.digest())
         signature: bytes = outer.digest()
@@ -137,7 +138,7 @@ class KeyRing:
         if not self._signing:
             raise UnknownKey("the key ring has no signing key", fix="KeyRing(keys, signing=<kid>)")
         data = _signed_bytes(message_id, type_, stamp, body)
-        return " ".join(f"v1,{key.kid},{_encode(key.sign(data))}" for key in self._signing)
+        return " ".join([f"v1,{key.kid},{_encode(key.sign(data))}" for key in self._signing])
 
     def verify(
         self, header: str | None, *, message_id: str, type_: str, stamp: bytes, body: bytes, app_id: str | None
