@@ -11,6 +11,7 @@ from typing import Any
 import click
 import msgspec
 
+from stamp import journal
 from stamp.cli import apps, output, settings
 from stamp.cli.apps import App
 from stamp.cli.command import command
@@ -52,6 +53,7 @@ class Order:
 @settings.option("store")
 @settings.option("app")
 @settings.option("service", help="Start in the name of this service of the app; with --store through its outbox.")
+@click.option("--no-journal", is_flag=True, help="As services that run without one.")
 @click.option("--dry-run", is_flag=True, help="Only check the input.")
 @settings.output_option(default="name", envvar=None)
 def start(
@@ -62,6 +64,7 @@ def start(
     store: str | None,
     app: str | None,
     service: str | None,
+    no_journal: bool,
     dry_run: bool,
     form: str,
 ) -> int:
@@ -74,7 +77,11 @@ def start(
     loaded = apps.required(app)
     flow = loaded.workflow(workflow)
     orders, bad = _read(input_of(file), "stdin" if file == "-" else file, flow)
-    started = [] if dry_run else run_async(_start(loaded, flow, orders, url=broker, store=store, name=service))
+    started = (
+        []
+        if dry_run
+        else run_async(_start(loaded, flow, orders, url=broker, store=store, name=service, tapped=not no_journal))
+    )
     output.show(
         form,
         "started",
@@ -150,15 +157,17 @@ def _state(state: Any, flow: Workflow) -> Any:
 
 
 async def _start(
-    app: App, flow: Workflow, orders: Sequence[Order], *, url: str, store: str | None, name: str | None
+    app: App, flow: Workflow, orders: Sequence[Order], *, url: str, store: str | None, name: str | None, tapped: bool
 ) -> list[str]:
     service = app.service(name) if name else Service(STARTER)
     started: list[str] = []
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(connected(url))
         await broker.declare([part for one in app.services.values() for part in one.topology()])
+        if tapped:
+            await broker.declare(journal.parts([flow.name, *journal.COMMON]))
         opened = store.replace("{service}", service.name) if store and name else None
-        await stack.enter_async_context(service.open(broker=broker, store=opened, consume=False))
+        await stack.enter_async_context(service.open(broker=broker, store=opened, consume=False, journal=tapped))
         for first in range(0, len(orders), CHUNK):
             async with service.transaction() as tx:
                 started += await _chunk(tx, flow, orders[first : first + CHUNK])

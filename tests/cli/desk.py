@@ -23,7 +23,7 @@ from stamp import journal
 from stamp.cli import main
 from stamp.ledger import Record, project, sight
 
-APP = '''
+APP = """
 import msgspec
 
 from stamp import Fail, Hop, Service, Step, Workflow
@@ -94,7 +94,7 @@ async def notify(event: LetterPrinted, hop: Hop[Ticket]) -> NotificationSent:
     if BROKEN["phone"]:
         raise Fail("nobody answers \\x1b[31m")
     return NotificationSent(event.ticket_id)
-'''
+"""
 
 RUN = "019a3c5e-7b1d-7c2a-9f00-1234567890ab"
 ENTRY = {

@@ -51,7 +51,9 @@ HOSTILE: dict[str, bytes] = {
     "a stamp that is a number": b'{"headers":{"stamp":7}}',
     "cut off": TEXT[:-40].encode(),
     "an invalid stamp": json.dumps({**STAMP, "seq": -1}).encode(),
-    "a wrong entry in the middle": json.dumps({**STAMP, "seq": 2, "history": [{"seq": 1}, {**ENTRY, "seq": 2}]}).encode(),
+    "a wrong entry in the middle": json.dumps(
+        {**STAMP, "seq": 2, "history": [{"seq": 1}, {**ENTRY, "seq": 2}]}
+    ).encode(),
     "a count that does not fit": json.dumps({**STAMP, "seq": 2}).encode(),
 }
 
