@@ -169,7 +169,7 @@ def _account(summary: Any) -> None:
     heading("account")
     rows = [
         ("lines read", summary.lines, ""),
-        ("rejected", summary.rejected, "see above"),
+        ("rejected", summary.rejected, "see above" if summary.rejected else ""),
         ("duplicates absorbed", summary.duplicates, ""),
         ("started", summary.started, ""),
         ("completed", summary.completed, ""),
