@@ -52,12 +52,16 @@ class RabbitBroker:
         return Capabilities()
 
     async def open(self) -> None:
-        """Connect. Raises `BrokerUnreachable` (naming the URL without its password) or `AccessRefused`."""
+        """Connect. Raises `BrokerUnreachable` (naming the URL without its password) or `AccessRefused`.
+
+        After an error it may be called again.
+        """
         try:
             await self._in.connection()
             await self._publisher.open()
         except BaseException:
-            await self.close()
+            await asyncio.gather(self._out.disconnect(), self._in.disconnect())
+            await self._chores.finish(self._timeout)
             raise
 
     async def close(self) -> None:
@@ -98,7 +102,7 @@ class RabbitBroker:
         """Subscribe. At most `prefetch` deliveries are unsettled at a time. Raises `NotFound`."""
         consumer = RabbitConsumer(queue, self._subscribing(queue), prefetch=prefetch)
         await consumer.begin()
-        self._feeds.append(consumer)
+        self._remember(consumer)
         return consumer
 
     async def end(self, stream: str) -> int:
@@ -110,8 +114,11 @@ class RabbitBroker:
         first = await self._desk.end(stream) if start == "next" else start
         reader = RabbitReader(self._subscribing(stream), start=first)
         await reader.begin()
-        self._feeds.append(reader)
+        self._remember(reader)
         return reader
+
+    def _remember(self, feed: RabbitConsumer | RabbitReader) -> None:
+        self._feeds = [*(known for known in self._feeds if not known.closed), feed]
 
     def _subscribing(self, queue: str) -> Callable[[], Subscription]:
         return lambda: Subscription(self._in, self._wire, self._chores, queue=queue, timeout=self._timeout)

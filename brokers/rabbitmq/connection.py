@@ -50,12 +50,17 @@ class Link:
         self._attempt: asyncio.Task[AbstractConnection] | None = None
         self._closed = False
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._current is not None and self._current.connected.is_set()
+
     async def connection(self) -> AbstractConnection:
         """The open connection; made now, in one attempt that all callers share, when there is none.
 
         Raises `BrokerUnreachable` or `AccessRefused`.
         """
-        if self._current is not None and self._current.connected.is_set():
+        if self._current is not None and self.connected:
             return self._current
         if self._closed:
             raise BrokerUnreachable("the broker object was closed")
@@ -89,8 +94,12 @@ class Link:
             raise BrokerUnreachable(f"{self} blocks publishing: a memory or disk alarm is on") from error
 
     async def close(self) -> None:
-        """Close the connection. Idempotent."""
+        """`disconnect`, for good. Idempotent."""
         self._closed = True
+        await self.disconnect()
+
+    async def disconnect(self) -> None:
+        """Close the connection; the next call that needs one makes a new one."""
         if self._attempt is not None:
             self._attempt.cancel()
             await asyncio.gather(self._attempt, return_exceptions=True)

@@ -30,6 +30,11 @@ class RabbitConsumer:
         """The queue's name."""
         return self._queue
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._feed.closed
+
     async def begin(self) -> None:
         """Subscribe. Raises `NotFound`, `AccessRefused` or `BrokerUnreachable`."""
         await self._feed.begin()
@@ -77,6 +82,11 @@ class RabbitReader:
     def __init__(self, subscribe: Callable[[], Subscription], *, start: int, prefetch: int = 500) -> None:
         self._next = start
         self._feed: Feed[Recorded] = Feed(subscribe, self._recorded, prefetch=prefetch, arguments=self._position)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._feed.closed
 
     async def begin(self) -> None:
         """Subscribe. Raises `NotFound`, `AccessRefused` or `BrokerUnreachable`."""

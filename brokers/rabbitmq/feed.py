@@ -40,6 +40,7 @@ class Feed(Generic[T]):
         self._subscription = subscribe()
         self._keeper: asyncio.Task[None] | None = None
         self._stopped = False
+        self.closed = False
 
     async def begin(self) -> None:
         """Subscribe for the first time, then keep it up. Raises what the first time raises."""
@@ -67,6 +68,7 @@ class Feed(Generic[T]):
 
     async def close(self) -> None:
         """`stop`, and give back everything unsettled. Idempotent."""
+        self.closed = True
         await self.stop()
         await self._subscription.close()
 

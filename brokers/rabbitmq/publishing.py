@@ -164,11 +164,11 @@ class Publisher:
 
     async def _usable_lane(self) -> Lane:
         lane = self._lane
-        if lane is not None and lane.usable:
+        if lane is not None and lane.usable and self._link.connected:
             await self._link.unblocked()
             return lane
         async with self._opening:
-            if self._lane is None or not self._lane.usable:
+            if self._lane is None or not self._lane.usable or not self._link.connected:
                 channel = await self._link.channel(confirms=True)
                 self._lane = Lane(channel, self._wire, self._chores, timeout=self._timeout)
             return self._lane

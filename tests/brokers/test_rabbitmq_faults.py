@@ -123,6 +123,29 @@ def test_a_closed_broker_is_out_of_reach(rabbitmq: Server) -> None:
     asyncio.run(play())
 
 
+def test_a_broker_that_could_not_open_may_try_again(breakable: Node) -> None:
+    async def play() -> None:
+        broker = RabbitBroker(breakable.url)
+        await asyncio.to_thread(breakable.stop)
+        assert isinstance(await error_of(broker.open()), BrokerUnreachable)
+        await asyncio.to_thread(breakable.start)
+        await broker.open()
+        assert await broker.publish_all([]) == []
+        await broker.close()
+
+    asyncio.run(play())
+
+
+def test_closed_consumers_are_forgotten(rabbitmq: Server) -> None:
+    async def play() -> None:
+        async with opened(rabbitmq.url) as broker, queue_on(broker) as queue:
+            for _ in range(5):
+                await (await broker.consume(queue)).close()
+            assert len(broker._feeds) == 1
+
+    asyncio.run(play())
+
+
 @PATHS
 def test_one_id_published_twice_at_once_does_not_swap_the_outcomes(rabbitmq: Server, fast: bool) -> None:
     async def play() -> None:
