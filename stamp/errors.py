@@ -50,11 +50,11 @@ class StampError(Exception):
         return f"{self.what} (fix: {self.fix})" if self.fix else self.what
 
 
-class Ours(StampError):  # noqa: N818  a branch of the tree, never raised itself
+class Ours(StampError):
     """Our side wrote or configured something wrong: raised to the caller, or handled like a failing handler."""
 
 
-class Theirs(StampError):  # noqa: N818  a branch of the tree, never raised itself
+class Theirs(StampError):
     """The message can't be handled here as it is: it is held, whole, under `reason`."""
 
     disposition: ClassVar[Disposition] = "hold"

@@ -108,7 +108,7 @@ class Service:
 
     def station(self, workflow: str, step: str) -> Station:
         """One step's queue with the versions and handlers that serve it."""
-        handlers = {
+        handlers: dict[tuple[int, Action], Handler] = {
             (version, action): handler
             for (name, version, line, action), handler in self._handlers.items()
             if (name, line) == (workflow, step)
