@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from brokers.contract import Publication
-from stamp.errors import BadConfiguration
+from stamp.errors import BadConfiguration, StoreUnavailable, TransactionHijacked
 from stamp.stores.common import Leases, SentBuffer, Turn, hijacked, nested, not_open
 from stamp.stores.memory_tables import MemoryTable, MemoryTables, UndoLog
 from stamp.stores.rows import OutboxRow, publications_in_order
@@ -28,11 +28,18 @@ class MemoryDatabase:
         self.outbox = MemoryTable(self.log)
         """Message id to (number in the order of writing, `OutboxRow`)."""
         self.numbers = count(1)
+        self.away = False
+        """Set it, and every store on this data is `StoreUnavailable` until it is unset: a fault to test with."""
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turn] = WeakKeyDictionary()
 
     def turn(self) -> Turn:
         """Transactions take turns; a lock belongs to one event loop, the rows outlive it."""
         return self._turns.setdefault(asyncio.get_running_loop(), Turn())
+
+    def check(self) -> None:
+        """Raises `StoreUnavailable` while the database is away."""
+        if self.away:
+            raise StoreUnavailable("the database in memory is away", fix="unset `away`")
 
 
 class MemoryStore:
@@ -63,13 +70,15 @@ class MemoryStore:
         return self._database.tables
 
     async def open(self) -> None:
-        """Nothing to connect to."""
+        """Nothing to connect to; raises `StoreUnavailable` while the database is `away`."""
+        self._database.check()
         self._open = True
 
     async def close(self) -> None:
         """Delete what `sent` buffered. The rows stay: opening again finds them."""
         if self._open:
-            await self.flush()
+            with suppress(StoreUnavailable):
+                await self.flush()
             self._open = False
 
     @asynccontextmanager
@@ -133,6 +142,7 @@ class MemoryStore:
         if not self._open:
             raise not_open(self)
         async with self._database.turn().taken():
+            self._database.check()
             yield self._database
 
     def _forget(self) -> None:
@@ -191,12 +201,18 @@ class MemoryTransaction:
 
     def commit(self) -> None:
         """Keep everything. Raises `TransactionHijacked`."""
-        self._checked().end()
+        try:
+            self._checked().end()
+        except TransactionHijacked:
+            self._database.tables.rollback()
+            raise
 
     def roll_back(self, error: BaseException) -> None:
-        """Undo everything. Raises `TransactionHijacked` when there is nothing left to undo."""
-        self._checked(error)
-        self._database.tables.rollback()
+        """Undo everything. Raises `TransactionHijacked` when a handler had ended the transaction."""
+        try:
+            self._checked(error)
+        finally:
+            self._database.tables.rollback()
 
     def _checked(self, error: BaseException | None = None) -> UndoLog:
         log = self._database.log

@@ -135,6 +135,10 @@ class MemoryTables(MutableMapping[str, MutableMapping[Any, Any]]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def begin(self) -> None:
+        """Begin another transaction, as a driver's connection could. A handler that calls it is found out."""
+        self._log.begin()
+
     def commit(self) -> None:
         """End the transaction, as a driver's connection could. A handler that calls it is found out."""
         self._log.end()

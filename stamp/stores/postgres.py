@@ -227,7 +227,8 @@ class PostgresTransaction:
         if self._inside:
             raise nested()
         self._check_open()
-        outer, self._rows, self._inside = self._rows, [], True
+        await self._write()  # now, so that rows of the savepoint come after those before it
+        self._inside = True
         taken = len(self._taken)
         inner = self._connection.transaction()
         await self._ours(inner.start())
@@ -241,7 +242,7 @@ class PostgresTransaction:
             await self._undo(inner, error)
             raise
         finally:
-            self._rows, self._inside = outer, False
+            self._rows, self._inside = [], False
 
     async def first_seen(self, consumer: str, message_id: str, *, expires: float | None) -> bool:
         """See `stamp.ports.Transaction.first_seen`."""
@@ -273,9 +274,9 @@ class PostgresTransaction:
 
     async def roll_back(self, error: BaseException) -> None:
         """Undo everything; raises when `error` hides that the store is gone or that a handler ended the transaction."""
-        open_still = self._connection.is_in_transaction()
+        ended = not self._in_transaction()
         await self._abandon()
-        self._explain(error, ended=not open_still)
+        self._explain(error, ended=ended)
 
     async def _abandon(self) -> None:
         self._sent.add(self._taken)
@@ -297,10 +298,8 @@ class PostgresTransaction:
         """Raise what `error` of the block really was; return when it was the user's own."""
         if isinstance(error, StoreUnavailable | TransactionHijacked) or not isinstance(error, Exception):
             return
-        if self._connection.is_closed():
-            raise StoreUnavailable(
-                f"PostgreSQL {self._name}: connection lost", fix="check that the server runs"
-            ) from error
+        if self._lost():
+            raise self._unavailable() from error
         if found := unavailable(error, self._name):
             raise found from error
         if ended:
@@ -314,14 +313,28 @@ class PostgresTransaction:
         sent = self._sent.take()
         self._taken += sent
         columns = zip(*self._rows, strict=True)
+        self._rows = []
         self._same(await self._ours(self._connection.fetchval(self._schema.finish, sent, *columns)))
 
     def _check_open(self) -> None:
-        if self._connection.is_closed():
-            raise StoreUnavailable(f"PostgreSQL {self._name}: connection lost", fix="check that the server runs")
-        if self._ended or not self._connection.is_in_transaction():
+        if self._lost():
+            raise self._unavailable()
+        if self._ended or not self._in_transaction():
             self._ended = True
             raise hijacked()
+
+    def _lost(self) -> bool:
+        # A pool takes a connection that broke out of the hands of whoever holds it, and any call to it then raises.
+        try:
+            return bool(self._connection.is_closed())
+        except asyncpg.InterfaceError:
+            return True
+
+    def _in_transaction(self) -> bool:
+        return not self._lost() and bool(self._connection.is_in_transaction())
+
+    def _unavailable(self) -> StoreUnavailable:
+        return StoreUnavailable(f"PostgreSQL {self._name}: connection lost", fix="check that the server runs")
 
     def _same(self, number: int | None) -> None:
         """Found out by its number: a handler that committed and began another transaction."""

@@ -34,12 +34,13 @@ _OURS_LATER: dict[type[BaseException], str] = {
     pg.UndefinedTableError: "run `stamp db upgrade`",
     pg.UndefinedColumnError: "run `stamp db upgrade`",
     pg.InvalidSchemaNameError: "run `stamp db upgrade`",
+    pg.ObjectNotInPrerequisiteStateError: "let the database accept connections again",
     pg.InvalidCatalogNameError: "create the database named in the URL",
     pg.InvalidAuthorizationSpecificationError: "check user and password in the URL",
     pg.InsufficientPrivilegeError: "grant the role rights to the schema, or let another role run `stamp db upgrade`",
 }
 
-_LOST = (OSError, TimeoutError, asyncpg.InterfaceError)
+_LOST = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Of the toolkit's own statements only: a handler may raise these about something else."""
 
 

@@ -223,9 +223,11 @@ class SQLAlchemyTransaction:
         if self._inside:
             raise nested()
         self._check_open()
-        outer, self._rows, self._inside = self._rows, [], True
+        await self._write()  # now, so that rows of the savepoint come after those before it
+        self._inside = True
         with self._ours():
             inner = await self._native.begin_nested()
+            await _connection_of(self._native)  # a session sends SAVEPOINT only when it next needs its connection
         try:
             yield
             await self._write()
@@ -235,7 +237,7 @@ class SQLAlchemyTransaction:
             await self._undo(inner, error)
             raise
         finally:
-            self._rows, self._inside = outer, False
+            self._rows, self._inside = [], False
 
     async def first_seen(self, consumer: str, message_id: str, *, expires: float | None) -> bool:
         """See `stamp.ports.Transaction.first_seen`."""
@@ -302,6 +304,7 @@ class SQLAlchemyTransaction:
         if self._rows:
             with self._ours():
                 await self._connection.exec_driver_sql(self._schema.emit, [tuple(row) for row in self._rows])
+            self._rows = []
 
     def _check_open(self) -> None:
         if self._driver_is(closed=True):

@@ -174,9 +174,12 @@ class SQLiteTransaction:
         """See `stamp.ports.Transaction.savepoint`."""
         if self._inside:
             raise nested()
-        if self._ended:
+        if self._ended or not self._link.in_transaction:
             raise hijacked()
-        outer, self._rows, self._inside = self._rows, [], True
+        if self._rows:
+            # Now, so that rows of the savepoint come after them.
+            await self._do(partial(sqlite_work.write, emit=self._schema.emit, rows=self._rows))
+        self._rows, self._inside = [], True
         # Not awaited: it runs before anything the block asks for, and if it fails, leaving fails too.
         self._link.post(sqlite_work.enter)
         try:
@@ -189,7 +192,7 @@ class SQLiteTransaction:
             self._link.post(sqlite_work.undo)
             raise
         finally:
-            self._rows, self._inside = outer, False
+            self._rows, self._inside = [], False
 
     async def first_seen(self, consumer: str, message_id: str, *, expires: float | None) -> bool:
         """See `stamp.ports.Transaction.first_seen`."""

@@ -108,7 +108,7 @@ def enter(db: sqlite3.Connection) -> None:
 
 def leave(db: sqlite3.Connection, *, emit: str, rows: Sequence[OutboxRow]) -> None:
     """Write the block's outbox rows and keep what it did. Raises `EndedError`."""
-    _insert_inside(db, emit, rows)
+    write(db, emit=emit, rows=rows)
     _release(db, _SAVEPOINT)
 
 
@@ -144,7 +144,8 @@ def _insert(db: sqlite3.Connection, emit: str, rows: Sequence[OutboxRow]) -> Non
         db.executemany(emit, rows)
 
 
-def _insert_inside(db: sqlite3.Connection, emit: str, rows: Sequence[OutboxRow]) -> None:
+def write(db: sqlite3.Connection, *, emit: str, rows: Sequence[OutboxRow]) -> None:
+    """Outbox rows into the open transaction. Raises `EndedError` outside one."""
     if not db.in_transaction:
         raise EndedError
     _insert(db, emit, rows)
