@@ -18,7 +18,7 @@ import aio_pika
 
 from benchmarks import machine, tickets
 from benchmarks.bare import BareChain
-from benchmarks.measure import cpu_seconds, listener, ratio, rows
+from benchmarks.measure import Row, cpu_seconds, listener, ratio, rows
 from benchmarks.stamped import StampedChain
 from brokers.node import Node
 from stamp.testing.postgres import PostgresCluster
@@ -93,7 +93,13 @@ async def run(url: str, *, store: str, runs: int, rounds: int) -> dict[str, Any]
         "runs_per_round": runs,
         "chains": results,
         "ratio_to_bare": {name: ratio(figures, bare, "hops_s") for name, figures in results.items()},
+        "cpu_ratio_to_bare": {name: round(_cpu(bare) / _cpu(figures), 2) for name, figures in results.items()},
     }
+
+
+def _cpu(figures: dict[str, Row]) -> float:
+    """Processor time of one hop, client and broker together."""
+    return figures["client_us"]["median"] + figures["broker_us"]["median"]
 
 
 def timed(broker: int | None, hops: int) -> Timer:

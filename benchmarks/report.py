@@ -84,14 +84,14 @@ def _chain(store: str, section: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield _about(section, f"{section['rounds']} rounds of {section['runs_per_round']} runs each, alternating")
     yield ""
-    yield "| chain | hops/s | min | max | client CPU a hop | broker CPU a hop | ratio to bare |"
-    yield "|---|--:|--:|--:|--:|--:|--:|"
+    yield "| chain | hops/s | min | max | client CPU a hop | broker CPU a hop | to bare | to bare, by CPU |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|"
     for name, figures in section["chains"].items():
         hops = figures["hops_s"]
         yield (
             f"| {name} | **{hops['median']:.0f}** | {hops['min']:.0f} | {hops['max']:.0f} "
             f"| {figures['client_us']['median']:.0f} µs | {figures['broker_us']['median']:.0f} µs "
-            f"| **{section['ratio_to_bare'][name]:.2f}** |"
+            f"| **{section['ratio_to_bare'][name]:.2f}** | {section['cpu_ratio_to_bare'][name]:.2f} |"
         )
     yield ""
     for name, figures in section["chains"].items():
@@ -106,8 +106,9 @@ def _about(section: Mapping[str, Any], how: str) -> str:
     libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
     server = f", RabbitMQ {facts['rabbitmq']}" if "rabbitmq" in facts else ""
     return (
-        f"{section['date']}, {how}. {facts['cores']} cores ({facts['processor']}), {facts['memory_gib']} GiB, "
-        f"{facts['system']}, Python {facts['python']}{server}, {libraries}.{_disk(facts.get('fsync_us'))}"
+        f"{section['date']}, {how}. {facts['cores']} cores ({facts['processor']}), load {facts['load']}, "
+        f"{facts['memory_gib']} GiB, {facts['system']}, Python {facts['python']}{server}, {libraries}."
+        f"{_disk(facts.get('fsync_us'))}"
     )
 
 
