@@ -358,9 +358,15 @@ async def _connection_of(native: Native) -> AsyncConnection:
 
 
 async def _start(connection: AsyncConnection, schema: Schema) -> Any:
-    """The driver's connection, in a transaction that really has begun. Python's sqlite3 would wait for a write."""
+    """The driver's connection, in a transaction that really has begun.
+
+    By itself SQLAlchemy begins it with the first statement, and Python's sqlite3 with the first that writes. Only
+    what has begun can be missed when a handler ends it.
+    """
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    if schema.dialect == "sqlite" and not driver.in_transaction:
+    if schema.dialect == "postgres":
+        await connection.exec_driver_sql("SELECT 1")
+    elif not driver.in_transaction:
         await connection.exec_driver_sql("BEGIN IMMEDIATE")
     return driver
 
