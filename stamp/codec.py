@@ -30,7 +30,7 @@ from stamp.errors import (
 )
 from stamp.evolution import Upcasters, too_new
 from stamp.ids import is_uuid
-from stamp.model import ENDED, FORMAT, Stamp, encoded_size
+from stamp.model import ENDED, FORMAT, Stamp, encoded_size, epoch
 from stamp.nesting import depth_exceeds
 from stamp.schema import entry_checker, header_checker
 from stamp.seal import KeyRing
@@ -92,6 +92,7 @@ class Codec:
         check_readable(stamp, self.features)
         check_header(stamp)
         _check_identity(message, stamp)
+        _check_deadline(stamp)
         written = stamp.version
         workflow = served(stamp, versions)
         if stamp.trail is None:
@@ -260,6 +261,14 @@ def _check_identity(message: Message, stamp: Stamp) -> None:
             f"type {message.type[:80]!r} does not fit phase {stamp.phase} and event {stamp.event!r}",
             fix="type is the stamp's event, or undo:<step> while the run goes backward",
         )
+
+
+def _check_deadline(stamp: Stamp) -> None:
+    """The schema's pattern lets the 31st of February through."""
+    try:
+        _ = stamp.deadline and epoch(stamp.deadline)
+    except ValueError:
+        raise StampInvalid(f"deadline {stamp.deadline!r} is no day of the calendar") from None
 
 
 def _check_state(stamp: Stamp, workflow: Workflow) -> None:

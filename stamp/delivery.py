@@ -21,7 +21,7 @@ from stamp import outgoing, parking
 from stamp.codec import Arrival, Codec
 from stamp.decision import Again, Broken, Decision, Done, Failed, Forward, Hold, Outcome, Position, Undone, decide
 from stamp.duration import seconds
-from stamp.errors import OutputInvalid, PayloadInvalid, StampError, StoreUnavailable, Theirs
+from stamp.errors import OutputInvalid, PayloadInvalid, StampError, StampUnreadable, StoreUnavailable, Theirs
 from stamp.events import (
     DuplicateDropped,
     HopFinished,
@@ -105,6 +105,10 @@ class Road:
         except Theirs as error:
             self._hold(trip, error.reason, str(error))
             return trip
+        except Exception as error:  # A reader that stumbles is our bug; the message is kept and the consumer goes on.
+            log.exception("%s: reading message %r failed", self.service, delivery.message.message_id)
+            self._hold(trip, StampUnreadable.reason, f"{type(error).__name__}: {error}")
+            return trip
         trip.position = self._position(trip.arrival)
         if trip.position is None:
             trip.fate = "elsewhere"
@@ -131,6 +135,7 @@ class Road:
             except StoreUnavailable as error:
                 if not paused:
                     self.tell(Paused(service=self.service, what="store", detail=str(error), at=self.clock.now()))
+                    log.warning("%s: consuming waits: %s", self.service, error)
                 await sleep(self.clock, BACKOFF[min(paused, len(BACKOFF) - 1)])
                 paused += 1
                 continue
@@ -166,6 +171,10 @@ class Road:
         except StoreUnavailable:
             _rewind([trip])
             raise
+        except Exception as again:
+            log.exception("%s: step %s can't be settled otherwise than by holding it", self.service, self.station.step)
+            _rewind([trip])
+            self._hold(trip, "failed", f"{type(again).__name__}: {again}")
 
     async def _hop(self, tx: Transaction, trip: Trip) -> None:
         try:
