@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
@@ -33,12 +35,21 @@ async def connected(url: str) -> AsyncIterator[Broker]:
         await broker.open()
         yield broker
         return
+    _quieten_client()
     broker = broker_for(url)
     await broker.open()
     try:
         yield broker
     finally:
         await broker.close()
+
+
+def _quieten_client() -> None:
+    """What the AMQP client logs, passwords included, is said by our own errors; STAMP_DEBUG lets it through."""
+    for name in () if os.environ.get("STAMP_DEBUG") else ("aiormq", "aio_pika"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.addHandler(logging.NullHandler())
 
 
 async def sightings(broker: Broker) -> list[Sighting]:

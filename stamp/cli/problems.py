@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -111,7 +110,8 @@ def _of_broker(error: broker_errors.BrokerError) -> Problem:
     code, status = next(
         (value for kind, value in BROKER_CODES.items() if isinstance(error, kind)), ("E048", UNREACHABLE)
     )
-    what, _, fix = str(error).removesuffix(")").partition(" (fix: ")
+    what, found, fix = str(error).partition(" (fix: ")
+    fix = fix.removesuffix(")") if found else ""
     why = (type(error).__doc__ or "").partition("\n")[0]
     return Problem(what or type(error).__name__, code=code, status=status, why=why, fix=fix or f"stamp explain {code}")
 
@@ -130,11 +130,11 @@ def _bug(error: BaseException) -> Problem:
 
 def report(error: BaseException) -> int:
     """Tell about an error on stderr; its exit code."""
+    if "PacifyFlush" in type(sys.stdout).__name__:  # click's sign that the reader has gone; the class is not public
+        return OK
     if isinstance(error, SystemExit | click.exceptions.Exit):
         code = error.code if isinstance(error, SystemExit) else error.exit_code
         return code if isinstance(code, int) else OK if code is None else NO
-    if isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno == errno.EPIPE):
-        raise error
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
         return USAGE

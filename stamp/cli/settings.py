@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +96,8 @@ def project(folder: Path | None = None) -> Mapping[str, Any]:
     text = path.read_bytes() if path else b""
     if path is None or b"[tool.stamp" not in text:
         return {}
+    import tomllib  # noqa: PLC0415  few commands run below a project file that has anything to say
+
     try:
         table = tomllib.loads(text.decode()).get("tool", {}).get("stamp", {})
     except ValueError as error:

@@ -17,6 +17,7 @@ from stamp.errors import StampError
 from stamp.evolution.subset import subset_problems
 from stamp.reading.describe import read
 from stamp.reading.inputs import specimens
+from stamp.reading.lock import LOCK
 from stamp.schema.contract import Contract
 from stamp.schema.files import frozen
 
@@ -65,7 +66,7 @@ def _word(verdict: Verdict) -> str:
 def _judged(path: str, schemas: Path) -> Iterator[Verdict]:
     place = Path(path)
     if place.is_dir() and not (place / "__init__.py").is_file():
-        files = sorted(file for file in place.rglob("*") if file.suffix in _KINDS and file.is_file())
+        files = sorted(file for file in place.rglob("*") if file.suffix in _KINDS and file.name != LOCK)
         for file in files:
             yield from _file(str(file), schemas)
     elif path == "-" or (place.is_file() and place.suffix != ".py"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ NESTING = 64
 _PROPERTIES = ("message_id", "type", "correlation_id", "app_id", "timestamp", "content_type")
 _PLACE = ("exchange", "routing_key", "queue", "redelivered", "offset")
 _LISTS = ("items", "messages")
+_GAP = re.compile(r"[ \t\r\n]*")
 _FORMS = "a stamp, a message with headers, an array of messages, lines of JSON, or base64 of one of these"
 
 
@@ -116,12 +118,14 @@ def _decoder() -> json.JSONDecoder:
 def _documents(source: str) -> Iterator[tuple[Any, int, bytes]]:
     """Each JSON document with its line and its text."""
     decode = _decoder().raw_decode
-    place = 0
+    place, line = 0, 1
     while place < len(source):
         document, end = decode(source, place)
-        yield document, source.count("\n", 0, place) + 1, source[place:end].encode()
-        rest = source[end:]
-        place = end + len(rest) - len(rest.lstrip())
+        yield document, line, source[place:end].encode()
+        gap = _GAP.match(source, end)
+        following = gap.end() if gap else end
+        line += source.count("\n", place, following)
+        place = following
 
 
 def _unwrapped(document: Any, where: str, raw: bytes | None = None) -> Iterator[Specimen]:

@@ -1,4 +1,5 @@
 """Fixtures of the command line's tests."""
 
-from tests.cli.desk import desk as desk
-from tests.cli.desk import folder as folder
+from tests.cli.desk import desk, folder
+
+__all__ = ["desk", "folder"]
