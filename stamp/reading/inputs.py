@@ -130,6 +130,8 @@ def _documents(source: str) -> Iterator[tuple[Any, int, bytes]]:
 
 def _unwrapped(document: Any, where: str, raw: bytes | None = None) -> Iterator[Specimen]:
     match document:
+        case []:
+            yield Specimen(where=where, error=NoStamp("an empty array carries no stamp"))
         case list():
             for place, item in enumerate(document):
                 yield from _unwrapped(item, f"{where}[{place}]")

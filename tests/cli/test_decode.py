@@ -43,6 +43,7 @@ HOSTILE: dict[str, bytes] = {
     "binary": bytes(range(256)),
     "base64 of base64": base64.b64encode(base64.b64encode(TEXT.encode())),
     "a number": b"[1]",
+    "an empty array": b"[]",
     "NaN": b'{"stamp":"1.0","workflow":"W","seq":NaN}',
     "a huge number": b'{"stamp":"1.0","workflow":"W","seq":' + b"9" * 5000 + b"}",
     "a lone surrogate": b'{"stamp":"1.0","workflow":"\\ud800"}',

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.cli.desk import STAMP, Desk
+from tests.cli.test_processes import call
 
 
 def test_the_table_of_a_workflow_is_shown_with_services_events_undo_pivot_and_retry(desk: Desk) -> None:
@@ -142,3 +143,26 @@ def test_validate_of_a_state_that_breaks_its_frozen_schema_fails(desk: Desk, fol
 
 def test_validate_of_nothing_is_exit_4(desk: Desk) -> None:
     assert desk.call("validate", "no/such/file.json").exit_code == 4
+
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "schemas" / "golden"
+
+
+def test_the_frozen_schemas_of_the_project_are_locked_and_compatible() -> None:
+    done = call("schemas", "check", "--dir", str(ROOT / "schemas"))
+    assert done.returncode == 0, done.stdout
+
+
+def test_golden_stamps_get_the_verdict_in_their_folder(desk: Desk) -> None:
+    valid = desk.document("validate", str(GOLDEN / "valid"))["items"]
+    invalid = desk.document("validate", str(GOLDEN / "invalid"))["items"]
+    assert {item["valid"] for item in valid} == {True}
+    assert {item["valid"] for item in invalid} == {False}
+    assert len(invalid) == len(list((GOLDEN / "invalid").glob("*.json")))
+
+
+@pytest.mark.parametrize("file", sorted((GOLDEN / "valid").glob("*.json")), ids=lambda file: file.stem)
+def test_golden_stamps_are_decoded_whole(desk: Desk, file: Path) -> None:
+    (item,) = desk.document("decode", str(file))["items"]
+    assert item["stamp"] == json.loads(file.read_bytes())
