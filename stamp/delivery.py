@@ -36,6 +36,7 @@ from stamp.hop import Hop
 from stamp.model import ENDED, Action, Fail, RetryLater, epoch
 from stamp.nostore import NoStore
 from stamp.ports import Clock, Store, Transaction, sleep
+from stamp.relay import Relay
 from stamp.sending import Sender, Teller
 from stamp.workflow import Step, Workflow
 
@@ -85,6 +86,7 @@ class Road:
     store: Store | NoStore
     codec: Codec
     sender: Sender
+    relay: Relay
     clock: Clock
     tell: Teller
 
@@ -94,6 +96,8 @@ class Road:
         if any(not trip.fate for trip in trips):
             await self._work(trips)
         await self.sender.send([message for trip in trips for message in trip.messages])
+        if again := [_sure(trip.arrival).stamp.run for trip in trips if trip.fate == "duplicate"]:
+            await self._revive(again)
         await settler.ack([trip.delivery for trip in trips])
         if self.tell.listening:
             self._report(trips)
@@ -125,6 +129,14 @@ class Road:
         if named != step.name or (action == "do" and arrival.stamp.event != step.event):
             return None
         return Position(step=step, action=action, message_id=arrival.message.message_id, attempt=arrival.attempt)
+
+    async def _revive(self, runs: Sequence[str]) -> None:
+        """A duplicate runs nothing; what a dead process never got confirmed goes out now, not when its lease ends."""
+        try:
+            await self.store.revive(runs)
+            await self.relay.once()
+        except StoreUnavailable as error:
+            log.warning("%s: rows of %d runs wait for their lease to end: %s", self.service, len(runs), error)
 
     async def _work(self, trips: Sequence[Trip]) -> None:
         """Run the handlers in local transactions, waiting for a store that is out of reach."""

@@ -86,6 +86,14 @@ class Store(Protocol):
         """The publish failed: end the lease, so that any relay may claim these rows at once."""
         ...
 
+    async def revive(self, runs: Sequence[str]) -> None:
+        """A delivery of these runs came again: whoever else leased their outbox rows is probably gone.
+
+        Ends the leases of other processes on these runs' rows, so that any relay may claim them at once. If their
+        holder lives after all, a row goes out twice with one message id, which the next inbox drops.
+        """
+        ...
+
     async def flush(self) -> None:
         """Write what `sent` buffered."""
         ...

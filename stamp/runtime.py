@@ -152,6 +152,7 @@ class Runtime:
             store=self.store,
             codec=self.participant.codec,
             sender=sender,
+            relay=self.relay,
             clock=self.clock,
             tell=self.tell,
         )

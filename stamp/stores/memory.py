@@ -106,6 +106,13 @@ class MemoryStore:
                 if row.lease_by == self._leases.holder:
                     database.outbox[row.message_id] = number, row._replace(lease_until=0)
 
+    async def revive(self, runs: Sequence[str]) -> None:
+        """End the leases of other processes on these runs' rows."""
+        async with self._alone() as database:
+            for number, row in list(database.outbox.peek().values()):
+                if row.run in runs and row.lease_by != self._leases.holder:
+                    database.outbox[row.message_id] = number, row._replace(lease_until=0)
+
     async def flush(self) -> None:
         """Delete the rows that `sent` buffered."""
         async with self._alone():

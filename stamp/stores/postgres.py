@@ -122,6 +122,12 @@ class PostgresStore:
             with self._ours():
                 await connection.fetch(self.schema.unlease, list(message_ids), self._leases.holder)
 
+    async def revive(self, runs: Sequence[str]) -> None:
+        """End the leases of other processes on these runs' rows."""
+        async with self._connection() as connection:
+            with self._ours():
+                await connection.fetch(self.schema.revive, list(runs), self._leases.holder)
+
     async def flush(self) -> None:
         """Delete the rows that `sent` buffered."""
         if self._sent:

@@ -41,6 +41,8 @@ _FORGET = "DELETE FROM {outbox} WHERE message_id {in_1}"
 
 _UNLEASE = "UPDATE {outbox} SET lease_until = 0 WHERE message_id {in_1} AND lease_by = $2"
 
+_REVIVE = "UPDATE {outbox} SET lease_until = 0 WHERE run {in_1} AND lease_by <> $2"
+
 # A row waits while an earlier row of its run is held: a relay never overtakes what is still in flight.
 _CLAIM = """\
 WITH held AS (SELECT run, min(id) AS first FROM {outbox} WHERE lease_until > $1 GROUP BY run),
@@ -76,6 +78,7 @@ class Schema:
     finish: str
     forget: str
     unlease: str
+    revive: str
     claim: str
     backlog: str
     prune: str
@@ -139,6 +142,7 @@ def _schema(
         finish=say(_FINISH),
         forget=say(_FORGET),
         unlease=say(_UNLEASE),
+        revive=say(_REVIVE),
         claim=say(_CLAIM),
         backlog=say(_BACKLOG),
         prune=say(_PRUNE),

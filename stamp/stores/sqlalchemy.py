@@ -115,6 +115,11 @@ class SQLAlchemyStore:
         async with self._own() as connection:
             await connection.exec_driver_sql(self.schema.unlease, (self.schema.array(message_ids), self._leases.holder))
 
+    async def revive(self, runs: Sequence[str]) -> None:
+        """End the leases of other processes on these runs' rows."""
+        async with self._own() as connection:
+            await connection.exec_driver_sql(self.schema.revive, (self.schema.array(runs), self._leases.holder))
+
     async def flush(self) -> None:
         """Delete the rows that `sent` buffered."""
         if self._sent:

@@ -97,6 +97,10 @@ class SQLiteStore:
         """End this store's lease on these rows."""
         await self._transact((self.schema.unlease, (self.schema.array(message_ids), self._leases.holder)))
 
+    async def revive(self, runs: Sequence[str]) -> None:
+        """End the leases of other processes on these runs' rows."""
+        await self._transact((self.schema.revive, (self.schema.array(runs), self._leases.holder)))
+
     async def flush(self) -> None:
         """Delete the rows that `sent` buffered."""
         if self._sent:

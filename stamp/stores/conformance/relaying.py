@@ -101,6 +101,20 @@ async def unsent_does_not_end_the_lease_of_another_process(site: Site) -> None:
     assert await site.claimed() == []
 
 
+async def revived_rows_of_another_process_are_anybodys_at_once(site: Site) -> None:
+    other = await site.another()
+    await site.emitted("m", run="r1")
+    await site.emitted("n", run="r2")
+    await other.revive(["r1"])
+    assert await site.claimed(other) == ["m"]
+
+
+async def reviving_does_not_end_ones_own_leases(site: Site) -> None:
+    await site.emitted("m", run="r1")
+    await site.store.revive(["r1"])
+    assert await site.claimed() == []
+
+
 async def sent_rows_are_gone_after_a_flush(site: Site) -> None:
     other = await site.another()
     await site.emitted("m", "n")
