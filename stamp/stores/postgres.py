@@ -49,6 +49,7 @@ class PostgresStore:
 
     `native` is an `asyncpg.Connection` inside its transaction, up to `connections` of them at once. Rows that `emit`
     writes are leased for `lease` seconds by the clock `now` (epoch seconds; keep servers' clocks in step).
+    `upgrade=False` leaves the tables as they are.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class PostgresStore:
         lease: float = 10.0,
         now: Callable[[], float] = time.time,
         connect_timeout: float = 10.0,
+        upgrade: bool = True,
     ) -> None:
         if url.partition(":")[0] not in {"postgres", "postgresql"}:
             fix = "write postgresql://user:password@host:5432/database"
@@ -71,6 +73,7 @@ class PostgresStore:
         self._connect_timeout = connect_timeout
         self._leases = Leases(seconds=lease, now=now)
         self._sent = SentBuffer()
+        self._upgrade = upgrade
         self._pool: Any = None
 
     async def open(self) -> None:
@@ -86,7 +89,8 @@ class PostgresStore:
                 connection_class=StoreConnection,
             )
         try:
-            await migrate.upgrade(self)
+            if self._upgrade:
+                await migrate.upgrade(self)
         except BaseException:
             await self._disconnect()
             raise
