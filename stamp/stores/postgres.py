@@ -41,6 +41,9 @@ class StoreConnection(asyncpg.Connection):  # type: ignore[misc]
 
 Connection = StoreConnection
 
+_DRIVERS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError)
+"""What the driver raises; the last when the server's last words came while nobody asked it anything."""
+
 _NO_TRANSACTION = (asyncpg.InvalidSavepointSpecificationError, asyncpg.NoActiveSQLTransactionError)
 
 
@@ -191,7 +194,7 @@ class PostgresStore:
         try:
             yield connection
         finally:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with suppress(*_DRIVERS):
                 await pool.release(connection)
 
     @contextmanager
@@ -291,7 +294,7 @@ class PostgresTransaction:
     async def _abandon(self) -> None:
         self._sent.add(self._taken)
         # Also after a hijack: ROLLBACK outside a transaction is only a warning, and asyncpg's books are in order again.
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with suppress(*_DRIVERS):
             await self._driver.rollback()
 
     async def _undo(self, inner: DriverTransaction, error: BaseException) -> None:
@@ -300,7 +303,7 @@ class PostgresTransaction:
             await inner.rollback()
         except _NO_TRANSACTION:
             ended = True
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as lost:
+        except _DRIVERS as lost:
             self._explain(lost, ended=False)
         self._explain(error, ended=ended)
 
