@@ -104,8 +104,8 @@ def audit(
     of the service drops it; a service without a store may do the step twice.
     """
     loaded = apps.optional(app)
-    places = [Place(url=url) for url in expanded(store, loaded)]
-    looking = Looking(app=loaded, stores=places, older_than=seconds(older_than), pause=seconds(pause))
+    stores = _stores(store, loaded)
+    looking = Looking(app=loaded, stores=stores, older_than=seconds(older_than), pause=seconds(pause))
     wanted = Wanted(workflow=workflow, oldest=time.time() - seconds(since) if since else 0.0)
     account = run_async(_accounted(broker, looking, wanted))
     _show(account, form)
@@ -113,6 +113,18 @@ def audit(
     if not reissue:
         return NO if account.missing or account.doubled or account.equivocal else OK
     return _reissued(broker, looking, account.missing[:limit], dry_run=dry_run, yes=yes, reason=reason)
+
+
+def _stores(urls: Sequence[str], app: App) -> list[Place]:
+    """The databases named. A service of the app that has none yet has neither inbox nor outbox."""
+    found = []
+    for url in expanded(urls, app):
+        place = Place(url=url)
+        if url in urls or place.exists():
+            found.append(place)
+        else:
+            output.talk(f"warning: there is no database file {place.name}")
+    return found
 
 
 async def _accounted(url: str, looking: Looking, wanted: Wanted) -> Account:
