@@ -33,6 +33,18 @@ FOLD_ENTRIES = 32
 FOLD_BYTES = 12 * 1024
 NEVER_FOLDED = 3
 
+OPERATOR = "operator"
+"""Stands for the service in entries that a person wrote."""
+PASSED = frozenset({"ok", "skipped"})
+"""The outcomes with which a step counts as done."""
+
+
+class Hand(msgspec.Struct, frozen=True):
+    """Who stands in for a step's service, and why."""
+
+    by: str
+    why: str
+
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Where a delivery stands: the step and direction that it runs, and the message it consumed."""
@@ -42,6 +54,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str
     attempt: int = 1
     ms: int = 0
+    hand: Hand | None = None
+    """Set when a person declares the outcome, not the step's service."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,7 +179,7 @@ def undo_stack(stamp: Stamp) -> list[Entry]:
     for entry in stamp.history:
         if entry.undoes is not None:
             stack = [earlier for earlier in stack if earlier.seq != entry.undoes]
-        elif entry.pivot and entry.outcome == "ok":
+        elif entry.pivot and entry.outcome in PASSED:
             stack = []
         elif entry.undo and entry.outcome in {"ok", "failed"}:
             stack.append(entry)
@@ -174,7 +188,7 @@ def undo_stack(stamp: Stamp) -> list[Entry]:
 
 def past_pivot(stamp: Stamp) -> bool:
     """Whether a step ran after which there is no way back."""
-    return any(entry.pivot and entry.outcome == "ok" for entry in stamp.history)
+    return any(entry.pivot and entry.outcome in PASSED for entry in stamp.history)
 
 
 def visit_of(stamp: Stamp, step: Step) -> int:
@@ -202,13 +216,15 @@ def _entry(stamp: Stamp, at: Position, outcome: str, now: float, **more: Any) ->
     return Entry(
         seq=stamp.seq + 1,
         step=at.step.name,
-        service=at.step.service,
+        service=at.step.service if at.hand is None else OPERATOR,
         at=timestamp(now),
         outcome=outcome,
         branch=stamp.branch,
         ms=at.ms or None,
         attempt=at.attempt,
         visit=visit_of(stamp, at.step) if at.action == "do" else 1,
+        by=at.hand.by if at.hand else None,
+        why=at.hand.why if at.hand else None,
         **more,
     )
 
@@ -217,7 +233,8 @@ def _forward(workflow: Workflow, stamp: Stamp, at: Position, done: Done, now: fl
     step, name = at.step, _emitted(at.step, done.event)
     _check_keep(step, done.keep)
     choice = name if len(step.outputs) > 1 else None
-    entry = _entry(stamp, at, "ok", now, emits=choice, undo=step.undo, keep=done.keep or None, pivot=step.pivot)
+    outcome, undo = ("ok", step.undo) if at.hand is None else ("skipped", False)
+    entry = _entry(stamp, at, outcome, now, emits=choice, undo=undo, keep=done.keep or None, pivot=step.pivot)
     ended = name is None or workflow.terminal(name)
     changes = {
         "stamp": newest(FORMAT, stamp.format),

@@ -32,6 +32,7 @@ from stamp.events import (
     RunEnded,
     StampLarge,
 )
+from stamp.failure import trimmed
 from stamp.hop import Hop
 from stamp.model import ENDED, Action, Fail, RetryLater, epoch
 from stamp.nostore import NoStore
@@ -186,7 +187,7 @@ class Road:
         except Exception as again:
             log.exception("%s: step %s can't be settled otherwise than by holding it", self.service, self.station.step)
             _rewind([trip])
-            self._hold(trip, "failed", f"{type(again).__name__}: {again}")
+            self._hold(trip, "failed", f"{type(again).__name__}: {again}", again)
 
     async def _hop(self, tx: Transaction, trip: Trip) -> None:
         try:
@@ -226,7 +227,7 @@ class Road:
         trip.position = msgspec.structs.replace(position, ms=max(0, round((self.clock.now() - began) * 1000)))
         return outcome
 
-    async def _follow(self, tx: Transaction, trip: Trip, outcome: Outcome) -> None:
+    async def _follow(self, tx: Transaction, trip: Trip, outcome: Outcome, cause: BaseException | None = None) -> None:
         """Decide, and when the run moves on write the next messages into the outbox of the same transaction."""
         arrival, now = _sure(trip.arrival), self.clock.now()
         trip.decision = decide(arrival.workflow, arrival.stamp, _sure(trip.position), outcome, now)
@@ -247,27 +248,30 @@ class Road:
                 trip.messages = [outgoing.again(message, self.station.queue, attempt=again.attempt, delay=again.delay)]
                 trip.fate = "again"
             case Hold() as hold:
-                self._hold(trip, hold.reason, hold.detail)
+                self._hold(trip, hold.reason, hold.detail, cause)
 
     async def _went_wrong(self, tx: Transaction, trip: Trip, error: BaseException) -> None:
         """The savepoint is rolled back; what follows is written in a savepoint of its own."""
         log.debug("step %s failed", self.station.step, exc_info=error)
         if isinstance(error, StampError) and error.disposition == "hold":
-            self._hold(trip, error.reason, str(error))
+            self._hold(trip, error.reason, str(error), error)
             return
         outcome = _outcome_of(error, _sure(trip.position).step)
         async with tx.savepoint():
-            await self._follow(tx, trip, outcome)
+            await self._follow(tx, trip, outcome, error)
             if trip.fate == "forward" and not await self._first_seen(tx, trip):
                 trip.fate, trip.messages = "duplicate", []
 
-    def _hold(self, trip: Trip, reason: str, detail: str) -> None:
+    def _hold(self, trip: Trip, reason: str, detail: str, cause: BaseException | None = None) -> None:
         message = trip.delivery.message
+        trace = trimmed(cause) if cause else ""
         origin = {parking.QUEUE: self.station.queue}
         now = self.clock.now()
         trip.fate = "held"
         trip.messages = [
-            parking.park(message, service=self.service, reason=reason, detail=detail, now=now, origin=origin)
+            parking.park(
+                message, service=self.service, reason=reason, detail=detail, now=now, origin=origin, trace=trace
+            )
         ]
         self.tell(
             MessageHeld(
