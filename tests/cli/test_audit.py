@@ -86,8 +86,9 @@ def work_with_stores(desk: Desk, names: Sequence[str], done: Callable[[dict[str,
             for name in names:
                 service = getattr(desk.app, name)
                 await stack.enter_async_context(service.open(broker=desk.broker, store=f"sqlite:///{name}.db"))
-            while not (done(await records(desk.broker)) and desk.broker.idle):
-                await asyncio.sleep(0.01)  # noqa: ASYNC110  the journal and the broker have no event for "all done"
+            # Neither the journal nor the broker has an event for "all done and nothing in hand".
+            while not (done(await records(desk.broker)) and desk.broker.idle):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
     asyncio.run(work())
 
