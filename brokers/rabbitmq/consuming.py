@@ -59,8 +59,12 @@ class RabbitConsumer:
         """Take no more; what was received can still be settled."""
         await self._feed.stop()
 
+    async def retire(self) -> None:
+        """Hand out no more, and keep the place in line until `close`."""
+        await self._feed.retire()
+
     async def close(self) -> None:
-        """`stop`, then give back everything unsettled. Idempotent."""
+        """Take no more and give back everything unsettled, at once and in order. Idempotent."""
         await self._feed.close()
 
     def _delivery(self, tag: int, message: DeliveredMessage) -> Delivery:

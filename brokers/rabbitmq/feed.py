@@ -59,18 +59,31 @@ class Feed(Generic[T]):
         """Take no more and give back what nobody took. Idempotent."""
         if self._stopped:
             return
+        await self._keep_no_more()
+        await self._subscription.cancel()
+        await self.settle([tag for tag, _ in self._buffer.end()], "requeue")
+
+    async def retire(self) -> None:
+        """Hand out no more; the broker is not told, so that it gives nothing to anybody else. Idempotent."""
+        if self._stopped:
+            return
+        await self._keep_no_more()
+        self._buffer.end()
+
+    async def close(self) -> None:
+        """Give back everything unsettled. Idempotent.
+
+        By closing the channel: after a `basic.cancel` the next consumer would get later messages before these.
+        """
+        self.closed = True
+        await self.retire()
+        await self._subscription.close()
+
+    async def _keep_no_more(self) -> None:
         self._stopped = True
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
-        await self._subscription.cancel()
-        await self.settle([tag for tag, _ in self._buffer.end()], "requeue")
-
-    async def close(self) -> None:
-        """`stop`, and give back everything unsettled. Idempotent."""
-        self.closed = True
-        await self.stop()
-        await self._subscription.close()
 
     async def _start(self, subscription: Subscription) -> None:
         def deliver(tag: int, message: DeliveredMessage) -> None:
