@@ -36,7 +36,7 @@ from stamp.failure import trimmed
 from stamp.hop import Hop
 from stamp.model import ENDED, Action, Fail, RetryLater, epoch
 from stamp.nostore import NoStore
-from stamp.ports import Clock, Store, Transaction, sleep
+from stamp.ports import Clock, Foresight, Store, Transaction, sleep
 from stamp.relay import Relay
 from stamp.sending import Sender, Teller
 from stamp.workflow import Step, Workflow
@@ -173,6 +173,8 @@ class Road:
 
     async def _transact(self, trips: Sequence[Trip]) -> None:
         async with self.store.begin() as tx:
+            if isinstance(tx, Foresight):
+                await tx.foresee(self.station.queue, [trip.delivery.message.message_id for trip in trips])
             for trip in trips:
                 await self._hop(tx, trip)
 
@@ -216,7 +218,7 @@ class Road:
         arrival, position = _sure(trip.arrival), _sure(trip.position)
         handler = self.station.handlers[arrival.workflow.version, position.action]
         trace = arrival.message.headers.get("traceparent") or arrival.stamp.trace
-        hop: Hop[Any] = Hop(arrival.workflow, arrival.stamp, position, tx=tx.native, trace=trace)
+        hop: Hop[Any] = Hop(arrival.workflow, arrival.stamp, position, local=tx, trace=trace)
         began = self.clock.now()
         if position.action == "undo":
             await handler(hop)

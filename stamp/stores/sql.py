@@ -23,6 +23,11 @@ _SEEN = """\
 INSERT INTO {inbox} (consumer, message_id, expires_at) VALUES ($1, $2, $3)
  ON CONFLICT DO NOTHING RETURNING {transaction}"""
 
+_KNOWN = "SELECT message_id FROM {inbox} WHERE message_id {in_1} AND consumer = $2"
+
+# SQLite only: whoever holds its one lock since the look needs no answer.
+_NOTE = "INSERT INTO {inbox} (consumer, message_id, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+
 _EMIT = """\
 INSERT INTO {outbox} (message_id, run, exchange, routing_key, mandatory, properties, body, created_at, lease_until,
  lease_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (message_id) DO NOTHING"""
@@ -78,6 +83,8 @@ class Schema:
     place: str
     """The prefix on SQLite, the schema on PostgreSQL: a checked identifier, safe to write into SQL."""
     seen: str
+    known: str
+    note: str
     emit: str
     finish: str
     forget: str
@@ -144,6 +151,8 @@ def _schema(
         **tables,
         place=place,
         seen=say(_SEEN),
+        known=say(_KNOWN),
+        note=say(_NOTE),
         emit=say(_EMIT),
         finish=say(_FINISH),
         forget=say(_FORGET),
