@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from uuid import uuid4
 
 from brokers.contract import Publication
-from stamp.errors import BadConfiguration, NotRunning, TransactionHijacked
+from stamp.errors import BadConfiguration, NotRunning, StoreUnavailable, TransactionHijacked
 from stamp.stores.rows import InboxRow, OutboxRow, row_of
 
 _STEP = 200
@@ -67,6 +67,9 @@ class Foreseen:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], bool] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
 
     def add(self, consumer: str, message_ids: Sequence[str], *, known: Collection[str]) -> None:
         """These were looked up, and those of them are in the inbox."""
@@ -136,6 +139,11 @@ def swallowed() -> TransactionHijacked:
         "a statement in this transaction failed, the handler went on, and so nothing of it could be committed",
         fix="let SQL errors out of the handler, or wrap what may fail in a savepoint of the driver",
     )
+
+
+def overtaken(store: str) -> StoreUnavailable:
+    """Of two transactions that handled one message at the same time, this one was second."""
+    return StoreUnavailable(f"{store}: a message was handled elsewhere meanwhile", fix="it is looked up again")
 
 
 def not_open(store: object) -> NotRunning:
