@@ -111,6 +111,7 @@ class Runtime:
             tell=tell,
             journal=journal,
         )
+        sender.journal = journal
         sender.declare = runtime.declare
         sender.declare_rung = runtime.declare_rung
         return runtime
