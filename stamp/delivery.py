@@ -247,7 +247,7 @@ class Road:
                 trip.fate = "forward"
             case Again() as again:
                 message = arrival.message
-                trip.messages = [outgoing.again(message, self.station.queue, attempt=again.attempt, delay=again.delay)]
+                trip.messages = [outgoing.again(message, trip.delivery.queue, attempt=again.attempt, delay=again.delay)]
                 trip.fate = "again"
             case Hold() as hold:
                 self._hold(trip, hold.reason, hold.detail, cause)

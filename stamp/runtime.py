@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from brokers.clock import SystemClock
 from brokers.contract import Adopted, Broker, Consumer, Declarable, Publication
 from brokers.errors import BrokerError, NotFound
 from brokers.registry import broker_for
-from stamp import held, journal
+from stamp import held, journal, shards
 from stamp.codec import Codec
 from stamp.delivery import Road, Station
 from stamp.errors import StoreUnavailable
@@ -67,6 +68,11 @@ class Runtime:
     stopping: bool = False
     busy: int = 0
     """How many batches are on the road now."""
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that it consumes."""
+        return [queue for station in self.participant.stations for queue in shards.queues(station)]
 
     @classmethod
     @asynccontextmanager
@@ -132,17 +138,22 @@ class Runtime:
         me = self.participant
         await held.readmit(self.broker, me.name, me.stations, me.codec, now=self.clock.now())
         for station in me.stations:
-            consumer = await self._subscribed(station)
-            serving = self._serve(station, consumer)
-            self.workers.append(asyncio.create_task(serving, name=f"worker of {station.queue}"))
+            for queue in shards.queues(station):
+                self._start(queue, self._serve(station, queue, await self._subscribed(station, queue)))
+            for queue in await shards.left_over(self.broker, station):
+                self._start(queue, self._use_up(station, await self._subscribed(station, queue)))
 
-    async def _subscribed(self, station: Station) -> Consumer:
-        consumer = await self.broker.consume(station.queue, prefetch=self._prefetch())
-        self.consumers[station.queue] = consumer
+    def _start(self, queue: str, serving: Coroutine[Any, Any, None]) -> None:
+        self.workers.append(asyncio.create_task(serving, name=f"worker of {queue}"))
+
+    async def _subscribed(self, station: Station, queue: str) -> Consumer:
+        consumer = await self.broker.consume(queue, prefetch=2 * self.participant.batch * self._hands(station))
+        self.consumers[queue] = consumer
         return consumer
 
-    def _prefetch(self) -> int:
-        return 2 * self.participant.batch * self.participant.concurrency
+    def _hands(self, station: Station) -> int:
+        """How many batches of one queue are in work at once. Shards are their step's concurrency: each keeps order."""
+        return 1 if shards.sharded(station) else self.participant.concurrency
 
     def road(self, station: Station, *, broker: Adopted | None = None) -> Road:
         """The road of one station over this runtime's store; publishes through `broker` when one is given."""
@@ -158,26 +169,26 @@ class Runtime:
             tell=self.tell,
         )
 
-    async def _serve(self, station: Station, consumer: Consumer) -> None:
+    async def _serve(self, station: Station, queue: str, consumer: Consumer) -> None:
         """Keep a step's queue served. A queue that somebody deleted is declared again: new messages need it."""
         road = self.road(station)
         while True:
-            gone = await self._crew(road, consumer)
+            gone = await self._crew(road, consumer, self._hands(station))
             if gone is None or self.stopping:
                 return
             self.tell(Paused(service=self.participant.name, what="queue", detail=str(gone), at=self.clock.now()))
             log.warning("%s: %s; declaring it again", self.participant.name, gone)
             await consumer.close()
-            consumer = await self._subscribed_anew(station)
+            consumer = await self._subscribed_anew(station, queue)
             self.tell(Resumed(service=self.participant.name, what="queue", at=self.clock.now()))
 
-    async def _subscribed_anew(self, station: Station) -> Consumer:
+    async def _subscribed_anew(self, station: Station, queue: str) -> Consumer:
         """Declare and subscribe again, as soon as the broker lets us: who deleted a queue may have restarted it."""
         tries = 0
         while True:
             try:
                 await self.declare()
-                return await self._subscribed(station)
+                return await self._subscribed(station, queue)
             except BrokerError as error:
                 if not (error.transient or isinstance(error, NotFound)):
                     raise
@@ -185,9 +196,13 @@ class Runtime:
             await sleep(self.clock, BACKOFF[min(tries, len(BACKOFF) - 1)])
             tries += 1
 
-    async def _crew(self, road: Road, consumer: Consumer) -> NotFound | None:
+    async def _use_up(self, station: Station, consumer: Consumer) -> None:
+        """Serve a queue of an earlier number of shards until somebody deletes it; nothing new is bound to it."""
+        await self._crew(self.road(station), consumer, self._hands(station))
+
+    async def _crew(self, road: Road, consumer: Consumer, number: int) -> NotFound | None:
         """Work with all hands until the consumer stops, or its queue is gone. Raises what a worker died of."""
-        hands = [asyncio.create_task(self._work(road, consumer)) for _ in range(self.participant.concurrency)]
+        hands = [asyncio.create_task(self._work(road, consumer)) for _ in range(number)]
         try:
             done, _ = await asyncio.wait(hands, return_when=asyncio.FIRST_EXCEPTION)
             errors = [error for hand in done if (error := hand.exception()) is not None]
@@ -228,8 +243,9 @@ class Runtime:
     async def drain(self) -> None:
         """Stop consuming, let what is in hand finish, settle it, and write down what is buffered."""
         self.stopping = True
-        for consumer in self.consumers.values():
-            await consumer.stop()
+        ordered = {queue for one in self.participant.stations if shards.sharded(one) for queue in shards.queues(one)}
+        for queue, consumer in self.consumers.items():
+            await (consumer.retire() if queue in ordered else consumer.stop())
         if self.workers:
             ended, late = await asyncio.wait(self.workers, timeout=DRAIN)
             for task in late:

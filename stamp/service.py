@@ -25,7 +25,7 @@ from stamp.outgoing import publications
 from stamp.ports import Clock, Observer, Store, Transaction
 from stamp.runtime import Participant, Runtime
 from stamp.seal import KeyRing
-from stamp.workflow import Workflow, service_name
+from stamp.workflow import Step, Workflow, service_name
 
 log = logging.getLogger("stamp")
 
@@ -79,6 +79,7 @@ class Service:
                 f"{step} belongs to service {step.service!r}, not {self.name!r}", fix="register it there"
             )
         self._know(workflow)
+        self._same_shards(workflow, step)
 
         def register(handler: H) -> H:
             key = (workflow.name, workflow.version, name, action)
@@ -95,6 +96,16 @@ class Service:
             raise DefinitionError(
                 f"{workflow.label} is defined twice ({known.where}, {workflow.where})", fix="raise the version"
             )
+
+    def _same_shards(self, workflow: Workflow, step: Step) -> None:
+        """All versions of a step share its queues."""
+        for other in (known for (name, _), known in self._workflows.items() if name == workflow.name):
+            twin = other.table.steps.get(step.name)
+            if twin is not None and twin.shards != step.shards:
+                raise DefinitionError(
+                    f"{step}: shards={step.shards}, and {twin.shards} in {other.label}",
+                    fix="give every version of the workflow the same number",
+                )
 
     @property
     def workflows(self) -> tuple[Workflow, ...]:

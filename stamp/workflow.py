@@ -33,7 +33,8 @@ class Step:
     service for an undo handler; after a `pivot` there is no way back. `retry` is a policy text such as
     `"5x 1s..60s"`, `undo_retry` the same for its undo, `no_retry` the exceptions that are never retried.
     A step on a loop needs `max_visits`. `queue` names a queue that an application declares and binds by itself, to
-    `on` and with an undo to `undo.<step>`; nobody else declares it then.
+    `on` and with an undo to `undo.<step>`; nobody else declares it then. `shards=N` spreads the step over N queues by
+    run id: each has one consumer at a time, so the messages of a run keep their order over any number of processes.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Step:
         no_retry: Iterable[type[BaseException]] = (),
         max_visits: int = 1,
         queue: str | None = None,
+        shards: int = 1,
     ) -> None:
         self.where = _where(2)
         self.name = _name(name, "step", self.where)
@@ -67,8 +69,13 @@ class Step:
         self.no_retry = tuple(no_retry)
         self.max_visits = max_visits
         self.queue = queue
+        self.shards = shards
         if max_visits < 1:
             raise DefinitionError(f"{self}: max_visits={max_visits}", fix="a step is visited at least once")
+        if shards < 1 or (shards > 1 and queue is not None):
+            raise DefinitionError(
+                f"{self}: shards={shards}", fix="one or more, and 1 where an application owns the queue"
+            )
 
     def __str__(self) -> str:
         return f'{self.where}: Step("{self.name}")'

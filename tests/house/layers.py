@@ -39,6 +39,7 @@ ROWS: dict[int, tuple[str, ...]] = {
         "stamp.delivery",
         "stamp.sending",
         "stamp.runtime",
+        "stamp.shards",
         "stamp.held",
         "stamp.failure",
         "stamp.journal",
