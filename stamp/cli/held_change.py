@@ -72,6 +72,8 @@ class Scene:
     """What has been done already, in words."""
     targets: Mapping[str, Target]
     journal: bool
+    tapped: frozenset[str] = frozenset()
+    """The runs whose messages the journal takes: their ends have to reach it."""
     gone: Sequence[str] = ()
     """What was asked for and is not held any more, in words."""
 
@@ -183,7 +185,8 @@ async def _seen(request: Request) -> Scene:
         gone = [_elsewhere(name, seen or []) for name in missing]
         mine = {service: [item for item in chosen if item.service == service] for service in services}
         targets = {service: await target_of(broker, app, service, own) for service, own in mine.items() if own}
-    return Scene(app, chosen, _done(chosen, items, seen or []), targets, seen is not None, gone)
+    tapped = frozenset(one.stamp.run for one in seen or [] if one.kind == "progress")
+    return Scene(app, chosen, _done(chosen, items, seen or []), targets, seen is not None, tapped, gone)
 
 
 def _resolved(ids: Sequence[str], items: Sequence[Item]) -> tuple[list[str], list[str]]:
@@ -222,6 +225,8 @@ def _fate(item: Item, scene: Scene, operation: Operation) -> Fate:
         return Fate(item, done=done)
     try:
         publications = operation.plan(item, scene)
+        if item.run in scene.tapped:
+            publications = [replace(one, mandatory=True) for one in publications]
     except StampError as error:
         return Fate(item, refusal=str(error))
     return Fate(item, publications) if publications else Fate(item, done="it is like this", stays=True)

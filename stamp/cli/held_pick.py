@@ -155,7 +155,9 @@ def step_of(item: Item, app: App) -> str:
     if item.held.message.type.startswith("undo:"):
         return item.held.message.type.removeprefix("undo:")
     flows = list(versions_of(app, item.workflow).values())
-    by_queue = [step.name for flow in flows for step in flow.steps if work_queue(flow.name, step) == item.held.queue]
+    base, _, number = item.held.queue.rpartition(".")
+    queues = {item.held.queue, *([base] if number.isdecimal() else [])}  # a shard is the step's queue and a number
+    by_queue = [step.name for flow in flows for step in flow.steps if work_queue(flow.name, step) in queues]
     if by_queue or item.step or item.stamp is None:
         return next(iter(by_queue), item.step)
     consumers = [step.name for flow in flows for step in flow.steps if step.event == item.stamp.event]

@@ -158,10 +158,11 @@ def _operator(request: Request, item: Item, scene: Scene) -> Operator:
 
 
 def _opened(item: Item, scene: Scene) -> Case:
+    stamp = repair.opened(item.original)
     step = step_of(item, scene.app)
     if not step:
         raise RepairRefused("it is not known which step it waits for", fix="--app MODULE may know")
-    return Case(item.original, repair.opened(item.original), step)
+    return Case(item.original, stamp, step)
 
 
 def _case(request: Request, item: Item, scene: Scene) -> tuple[Case, Workflow]:
