@@ -13,7 +13,7 @@ from brokers.rabbitmq.subscription import Subscription, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from aiormq.abc import DeliveredMessage
+    from brokers.rabbitmq.wire import Arrived
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 3.0
@@ -27,7 +27,7 @@ class Feed(Generic[T]):
     def __init__(
         self,
         subscribe: Callable[[], Subscription],
-        convert: Callable[[int, DeliveredMessage], T | None],
+        convert: Callable[[int, Arrived], T | None],
         *,
         prefetch: int,
         arguments: Callable[[], dict[str, Any]] = dict,
@@ -86,8 +86,8 @@ class Feed(Generic[T]):
             await asyncio.gather(self._keeper, return_exceptions=True)
 
     async def _start(self, subscription: Subscription) -> None:
-        def deliver(tag: int, message: DeliveredMessage) -> None:
-            item = self._convert(tag, message)
+        def deliver(tag: int, arrived: Arrived) -> None:
+            item = self._convert(tag, arrived)
             if item is not None:
                 self._buffer.push((tag, item))
 
