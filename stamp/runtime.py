@@ -27,6 +27,12 @@ from stamp.sending import BACKOFF, Sender, Teller
 
 log = logging.getLogger("stamp")
 
+STAND_BACK = 5.0
+"""Seconds that a process leaves to the one whose shard it is, before it gets in line for it."""
+
+TURN = 30.0
+"""Seconds after which a process goes to the end of the line of a shard that is not its own."""
+
 DRAIN = 30.0
 """Seconds that deliveries in hand get to finish when a service stops; what is left the broker gives out again."""
 
@@ -42,6 +48,8 @@ class Participant:
     observers: Sequence[Observer]
     concurrency: int
     batch: int
+    share: tuple[int, int] = (0, 1)
+    """The number of this process, from 0, and how many there are: which shards are its own."""
 
     @property
     def exchanges(self) -> list[str]:
@@ -66,6 +74,8 @@ class Runtime:
     workers: list[asyncio.Task[None]] = field(default_factory=list)
     relaying: asyncio.Task[None] | None = None
     stopping: bool = False
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when `stopping` is."""
     busy: int = 0
     """How many batches are on the road now."""
 
@@ -138,8 +148,10 @@ class Runtime:
         me = self.participant
         await held.readmit(self.broker, me.name, me.stations, me.codec, now=self.clock.now())
         for station in me.stations:
-            for queue in shards.queues(station):
+            for queue in shards.own(station, me.share):
                 self._start(queue, self._serve(station, queue, await self._subscribed(station, queue)))
+            for queue in shards.others(station, me.share):
+                self._start(queue, self._stand_in(station, queue))
             for queue in await shards.left_over(self.broker, station):
                 self._start(queue, self._use_up(station, await self._subscribed(station, queue)))
 
@@ -199,6 +211,34 @@ class Runtime:
     async def _use_up(self, station: Station, consumer: Consumer) -> None:
         """Serve a queue of an earlier number of shards until somebody deletes it; nothing new is bound to it."""
         await self._crew(self.road(station), consumer, self._hands(station))
+        await self.ending.wait()
+
+    async def _stand_in(self, station: Station, queue: str) -> None:
+        """Serve another process's shard while that one is away: always from the end of the line, and not for long."""
+        await self._rest(STAND_BACK)
+        while not self.stopping:
+            try:
+                consumer = await self._subscribed(station, queue)
+            except BrokerError:
+                consumer = await self._subscribed_anew(station, queue)
+            crew = asyncio.create_task(self._crew(self.road(station), consumer, 1))
+            resting = asyncio.create_task(self._rest(TURN))
+            try:
+                await asyncio.wait([crew, resting], return_when=asyncio.FIRST_COMPLETED)
+                await consumer.retire()
+                await crew
+            finally:
+                await asyncio.gather(_cancelled(resting), _cancelled(crew))
+            await consumer.close()
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, or until the service stops."""
+        waiting = [asyncio.create_task(self.ending.wait()), asyncio.create_task(sleep(self.clock, seconds))]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
 
     async def _crew(self, road: Road, consumer: Consumer, number: int) -> NotFound | None:
         """Work with all hands until the consumer stops, or its queue is gone. Raises what a worker died of."""
@@ -243,8 +283,9 @@ class Runtime:
     async def drain(self) -> None:
         """Stop consuming, let what is in hand finish, settle it, and write down what is buffered."""
         self.stopping = True
+        self.ending.set()
         ordered = {queue for one in self.participant.stations if shards.sharded(one) for queue in shards.queues(one)}
-        for queue, consumer in self.consumers.items():
+        for queue, consumer in list(self.consumers.items()):
             await (consumer.retire() if queue in ordered else consumer.stop())
         if self.workers:
             ended, late = await asyncio.wait(self.workers, timeout=DRAIN)
@@ -288,7 +329,7 @@ async def _opened_broker(stack: AsyncExitStack, broker: str | Broker) -> Broker:
     return opened
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
+async def _cancelled(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

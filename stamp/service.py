@@ -36,7 +36,8 @@ class Service:
     """A named participant. It owns steps of workflows and, usually, a local database.
 
     `batch` deliveries that wait together share a transaction; `concurrency` of those run at once. `keys` sign and
-    verify the stamps of workflows that ask for it.
+    verify the stamps of workflows that ask for it. `share=(number, processes)` gives this process, counted from 0, its
+    part of the shards of sharded steps; it stands in for the others while they are away.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class Service:
         batch: int = 64,
         keys: KeyRing | None = None,
         observers: Iterable[Observer] = (),
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.name = service_name(name)
         self.concurrency = concurrency
         self.batch = batch
+        self.share = _share(share, self.name)
         self.codec = Codec(keys=keys)
         self.observers = list(observers)
         self._workflows: dict[tuple[str, int], Workflow] = {}
@@ -160,6 +163,7 @@ class Service:
             observers=self.observers,
             concurrency=self.concurrency,
             batch=self.batch,
+            share=self.share,
         )
 
     @asynccontextmanager
@@ -236,6 +240,13 @@ class Service:
         await runtime.send_started(local.started)
         for event in local.events:
             runtime.tell(event)
+
+
+def _share(share: tuple[int, int], name: str) -> tuple[int, int]:
+    number, processes = share
+    if not 0 <= number < processes:
+        raise DefinitionError(f"service {name!r}: share={share}", fix="(number from 0, how many processes there are)")
+    return share
 
 
 class LocalTransaction:

@@ -19,6 +19,18 @@ def queues(station: Station) -> tuple[str, ...]:
     return found if step.shards > 1 else (station.queue,)
 
 
+def own(station: Station, share: tuple[int, int]) -> list[str]:
+    """The queues that process `share[0]` of `share[1]` serves; of a step that is not sharded, its queue."""
+    number, processes = share
+    return [queue for place, queue in enumerate(queues(station)) if place % processes == number or not sharded(station)]
+
+
+def others(station: Station, share: tuple[int, int]) -> list[str]:
+    """The shards of the other processes: served when those are away."""
+    mine = own(station, share)
+    return [queue for queue in queues(station) if queue not in mine]
+
+
 def sharded(station: Station) -> bool:
     """Whether the step has more than one queue."""
     return _line(station)[1].shards > 1

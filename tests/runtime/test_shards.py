@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 import pytest
@@ -15,8 +15,9 @@ from stamp import Hop, RetryLater, Service, Step, Workflow
 from stamp.errors import DefinitionError
 from stamp.layout import step_parts, work_queues
 from stamp.middleware import stamped
-from stamp.runtime import settled
+from stamp.runtime import STAND_BACK, TURN, settled
 from stamp.service import start_run
+from stamp.testing import VirtualClock
 from stamp.testing.runner import OpenBench
 
 RUNS = 40
@@ -35,8 +36,8 @@ def workflow(shards: int, *, version: int = 1, undo: bool = False) -> Workflow:
     return Workflow("BOOK", version=version, start=Asked, steps=steps)
 
 
-def press(flow: Workflow, done: list[int], *, late: int | None = None) -> Service:
-    service = Service("press", concurrency=3)
+def press(flow: Workflow, done: list[int], *, late: int | None = None, share: tuple[int, int] = (0, 1)) -> Service:
+    service = Service("press", concurrency=3, share=share)
 
     @service.step(flow, "print")
     async def print_(event: Asked, hop: Hop[None]) -> Printed:
@@ -154,6 +155,61 @@ def test_a_queue_of_the_old_number_may_be_deleted_while_its_step_runs() -> None:
             assert "press.BOOK.print.3" not in broker.node.queues
 
     asyncio.run(scenario())
+
+
+def test_processes_with_a_share_begin_with_their_own_shards() -> None:
+    async def scenario() -> None:
+        flow = workflow(4)
+        done: list[list[int]] = [[], []]
+        async with opened() as broker, AsyncExitStack() as stack:
+            for number in (0, 1):
+                service = press(flow, done[number], share=(number, 2))
+                await stack.enter_async_context(service.open(broker=broker, store="memory:"))
+            for number in range(RUNS):
+                await start_run(service, flow, Asked(number))
+            async with asyncio.timeout(20):
+                while len(done[0]) + len(done[1]) < RUNS:  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+        assert sorted(done[0] + done[1]) == list(range(RUNS))
+        assert all(done), "each had its part"
+
+    asyncio.run(scenario())
+
+
+def test_a_process_stands_in_for_one_that_is_away_and_stands_back_when_it_comes() -> None:
+    async def scenario() -> None:
+        flow = workflow(2)
+        clock = VirtualClock()
+        here: list[int] = []
+        async with opened() as broker:
+            service = press(flow, here, share=(0, 2))
+            async with service.open(broker=broker, store="memory:", clock=clock):
+                for number in range(RUNS):
+                    await start_run(service, flow, Asked(number))
+                clock.jump(clock.now() + STAND_BACK)
+                await until_done(here, RUNS)
+                await _its_owner_takes_over(broker, flow, service, clock)
+
+    asyncio.run(scenario())
+
+
+async def _its_owner_takes_over(broker: MemoryBroker, flow: Workflow, first: Service, clock: VirtualClock) -> None:
+    there: list[int] = []
+    owner = press(flow, there, share=(1, 2))
+    async with owner.open(broker=broker, store="memory:", clock=clock):
+        clock.jump(clock.now() + TURN)
+        async with asyncio.timeout(20):
+            number = RUNS
+            while not there:
+                await start_run(first, flow, Asked(number))
+                number += 1
+                await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("share", [(2, 2), (-1, 2), (0, 0)])
+def test_a_share_is_one_of_so_many(share: tuple[int, int]) -> None:
+    with pytest.raises(DefinitionError, match="how many processes"):
+        Service("press", share=share)
 
 
 @pytest.mark.parametrize("shards", [0, -1])
