@@ -6,9 +6,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from stamp.decision import Position, kept_for, visit_of
+from stamp.decision import Position
 from stamp.errors import StateInvalid
 from stamp.graft import graft
+from stamp.history import kept_for, visit_of
 from stamp.ids import idempotency_key
 from stamp.model import Entry, Stamp, epoch
 from stamp.workflow import Workflow

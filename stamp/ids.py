@@ -44,6 +44,11 @@ def next_message(consumed: str, step: str, action: str, branch: str = "", n: int
     return _uuid5(consumed, f"{step}|{action}|{branch}|{n}")
 
 
+def join_message(run: str, fork: str) -> str:
+    """What stands for the consumed message when a join goes on: the same whichever branch came last."""
+    return _uuid5(run, f"join|{fork}")
+
+
 def idempotency_key(run: str, step: str, action: str, branch: str = "", visit: int = 1) -> str:
     """The key that a handler gives to systems outside its database: the same over retries and re-deliveries."""
     return _uuid5(run, f"{branch}|{step}|{action}|{visit}")

@@ -14,8 +14,8 @@ from typing import Literal, cast
 from brokers.contract import Message
 from stamp import parking
 from stamp.codec import attempt_of, check_header, header_text, parse
-from stamp.decision import undo_stack
 from stamp.errors import StampError
+from stamp.history import undo_stack
 from stamp.layout import DELAY, HELD
 from stamp.model import ENDED, Entry, Stamp, epoch
 from stamp.workflow import Workflow

@@ -6,7 +6,8 @@ from hashlib import sha256
 
 import msgspec
 
-from stamp.decision import FOLD_ENTRIES, Done, Position, decide, fold, undo_stack, visit_of
+from stamp.decision import Done, Position, decide
+from stamp.history import FOLD_ENTRIES, fold, undo_stack, visit_of
 from stamp.model import Entry, Stamp
 from stamp.workflow import Step, Workflow
 from tests.kernel.tables import NOW, RUN, Ordered, started
