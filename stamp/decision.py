@@ -23,6 +23,7 @@ from typing import Any, Literal, assert_never
 import msgspec
 
 from stamp.branching import Place, branch_of, depth, fork_of
+from stamp.codec import Timer
 from stamp.errors import OutputInvalid, UndeclaredEvent
 from stamp.evolution import newest
 from stamp.history import fold, past_pivot, to_settle, undo_stack, visit_of
@@ -92,14 +93,6 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Outcome = Done | Undone | Failed | Broken
-
-
-class Timer(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of a timer: when it is due, and for which fork."""
-
-    due: int
-    """Epoch milliseconds."""
-    fork: str = ""
 
 
 class Next(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from brokers.contract import Broker, Consumer, Delivery, Message, Publication
 from stamp import parking
 from stamp.codec import Codec
-from stamp.delivery import Station
 from stamp.errors import Theirs, TooNew, UnknownWorkflow
 from stamp.layout import HELD_PREFETCH, held_queue
+from stamp.trip import Station
 
 BROKER_REASONS = {"delivery_limit": "delivery-limit", "rejected": "rejected", "expired": "expired"}
 

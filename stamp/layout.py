@@ -72,9 +72,15 @@ def step_parts(workflow: Workflow, step: Step) -> list[Declarable]:
             delivery_limit=DELIVERY_LIMIT,
             at_least_once=True,
         ),
-        Binding(queue, workflow.name, step.event),
-        *([Binding(queue, workflow.name, undo_key(step.name))] if step.undo else []),
+        *(Binding(queue, workflow.name, key) for key in _keys(workflow, step)),
     ]
+
+
+def _keys(workflow: Workflow, step: Step) -> list[str]:
+    """What a step's queue is bound to. A join hears of its fork, of each branch, and of branches that failed."""
+    forks = workflow.table.closed_by(step) if step.joins else ()
+    backward = [undo_key(step.name)] if step.undo or step.joins else []
+    return [*step.events, *forks, *backward]
 
 
 def delay_parts(pause: float) -> list[Declarable]:

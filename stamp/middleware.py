@@ -13,9 +13,10 @@ from typing import Any
 
 from brokers.contract import Adopted, Delivery
 from brokers.registry import adopt
-from stamp.delivery import Road, Station
+from stamp.delivery import Road
 from stamp.runtime import Runtime
 from stamp.service import Service
+from stamp.trip import Station
 from stamp.workflow import Workflow
 
 Callback = Callable[[Any], Awaitable[None]]

@@ -14,7 +14,7 @@ from brokers.errors import NotFound
 from brokers.registry import broker_for
 from stamp import held, journal
 from stamp.codec import Codec
-from stamp.delivery import Road, Station
+from stamp.delivery import Road
 from stamp.errors import StoreUnavailable
 from stamp.events import Paused, Resumed
 from stamp.layout import delay_exchange, delay_parts
@@ -23,6 +23,7 @@ from stamp.ports import Clock, Observer, Store, sleep
 from stamp.registry import store_for
 from stamp.relay import Relay
 from stamp.sending import Sender, Teller
+from stamp.trip import Station
 
 log = logging.getLogger("stamp")
 

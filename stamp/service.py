@@ -15,7 +15,6 @@ import msgspec
 from brokers.contract import Broker, Declarable
 from stamp.codec import Codec
 from stamp.decision import begin
-from stamp.delivery import Handler, Station
 from stamp.errors import DefinitionError, NotRunning, OutputInvalid
 from stamp.events import RunStarted
 from stamp.ids import run_id as new_run_id
@@ -25,6 +24,7 @@ from stamp.outgoing import publications
 from stamp.ports import Clock, Observer, Store, Transaction
 from stamp.runtime import Participant, Runtime
 from stamp.seal import KeyRing
+from stamp.trip import Handler, Station
 from stamp.workflow import Workflow, service_name
 
 log = logging.getLogger("stamp")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, cast
 
@@ -156,7 +156,8 @@ class PostgresStore:
         """Delete up to `limit` expired inbox rows; rows that somebody has locked are left for later."""
         async with self._connection() as connection:
             with self._ours():
-                return len(await connection.fetch(self.schema.prune, now, limit))
+                gone = await connection.fetch(self.schema.prune, now, limit)
+                return len(gone) + len(await connection.fetch(self.schema.prune_joins, now, limit))
 
     @asynccontextmanager
     async def altering(self) -> AsyncIterator[migrate.Execute]:
@@ -261,6 +262,19 @@ class PostgresTransaction:
     async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
         """See `stamp.ports.Transaction.emit`."""
         self._rows += self._leases.rows(publications, run)
+
+    async def gather(self, join: str) -> Mapping[str, bytes]:
+        """See `stamp.ports.Transaction.gather`."""
+        self._check_open()
+        await self._ours(self._connection.execute(self._schema.lock_join, join))
+        rows = await self._ours(self._connection.fetch(self._schema.gather, join))
+        return {row["name"]: row["record"] for row in rows}
+
+    async def put_arrivals(self, join: str, rows: Mapping[str, bytes], *, expires: float | None) -> None:
+        """See `stamp.ports.Transaction.put_arrivals`."""
+        self._check_open()
+        values = [(join, name, record, expires) for name, record in rows.items()]
+        await self._ours(self._connection.executemany(self._schema.arrive, values))
 
     async def start(self) -> None:
         """BEGIN."""

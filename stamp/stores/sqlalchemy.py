@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -149,7 +149,11 @@ class SQLAlchemyStore:
             async with self._own() as connection:
                 return len((await connection.exec_driver_sql(self.schema.prune, (now, count))).all())
 
-        return await in_steps(some, limit)
+        async def some_joins(count: int) -> int:
+            async with self._own() as connection:
+                return len((await connection.exec_driver_sql(self.schema.prune_joins, (now, count))).all())
+
+        return await in_steps(some, limit) + await in_steps(some_joins, limit)
 
     @asynccontextmanager
     async def altering(self) -> AsyncIterator[migrate.Execute]:
@@ -254,6 +258,23 @@ class SQLAlchemyTransaction:
     async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
         """See `stamp.ports.Transaction.emit`."""
         self._rows += self._leases.rows(publications, run)
+
+    async def gather(self, join: str) -> Mapping[str, bytes]:
+        """See `stamp.ports.Transaction.gather`."""
+        self._check_open()
+        with self._ours():
+            if self._schema.dialect == "postgres":
+                await self._connection.exec_driver_sql(self._schema.lock_join, (join,))
+            found = await self._connection.exec_driver_sql(self._schema.gather, (join,))
+            return {row[0]: bytes(row[1]) for row in found.all()}
+
+    async def put_arrivals(self, join: str, rows: Mapping[str, bytes], *, expires: float | None) -> None:
+        """See `stamp.ports.Transaction.put_arrivals`."""
+        self._check_open()
+        values = [(join, name, record, expires) for name, record in rows.items()]
+        with self._ours():
+            if values:
+                await self._connection.exec_driver_sql(self._schema.arrive, values)
 
     async def commit(self, sent: Sequence[str]) -> None:
         """What the session still has to flush, outbox rows, the delete of `sent`, COMMIT."""

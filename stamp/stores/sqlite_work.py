@@ -139,6 +139,20 @@ def see(db: sqlite3.Connection, *, seen: Statement) -> bool:
     return bool(run(db, seen))
 
 
+def gather(db: sqlite3.Connection, *, statement: Statement) -> dict[str, bytes]:
+    """The arrivals of a join, by name. Raises `EndedError` outside a transaction."""
+    if not db.in_transaction:
+        raise EndedError
+    return {name: bytes(record) for name, record in run(db, statement)}
+
+
+def arrive(db: sqlite3.Connection, *, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Write arrivals. Raises `EndedError` outside a transaction."""
+    if not db.in_transaction:
+        raise EndedError
+    db.executemany(sql, rows)
+
+
 def _insert(db: sqlite3.Connection, emit: str, rows: Sequence[OutboxRow]) -> None:
     if rows:
         db.executemany(emit, rows)

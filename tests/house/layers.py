@@ -50,7 +50,7 @@ ROWS: dict[int, tuple[str, ...]] = {
         "stamp.inquiry",
         "stamp.ledger",
         "stamp.delivery",
-        "stamp.gathering",
+        "stamp.trip",
         "stamp.watching",
         "stamp.sending",
         "stamp.runtime",

@@ -1,0 +1,107 @@
+"""What a delivery is to the step whose queue got it: its turn, its undo, a branch for its join, or nothing at all.
+
+The place in a fork follows from the table, not from the publisher: one published event reaches the queues of all
+steps that consume it. Pure.
+"""
+
+from __future__ import annotations
+
+from stamp.branching import START, Place, branch_of, depth, fork_of, place_of
+from stamp.codec import Arrival, timer_of
+from stamp.decision import Position, Role
+from stamp.errors import StampInvalid
+from stamp.model import Action, Stamp
+from stamp.step import Step
+from stamp.workflow import Workflow
+
+Placed = tuple[Stamp, Position]
+
+
+def placed(arrival: Arrival, name: str) -> Placed | None:
+    """The stamp as step `name` sees it, with its branch, and what to do; `None` when it belongs to another queue.
+
+    Two versions of a workflow may route one event to different steps, and queues are bound for both.
+    Raises `StampInvalid` when the branch does not fit the table.
+    """
+    step = arrival.workflow.step(name)
+    kind, colon, named = arrival.message.type.partition(":")
+    if not colon:
+        return _event(arrival, step)
+    if named != step.name:
+        return None
+    return _timer(arrival, step) if kind == "timer" else _backward(arrival, step)
+
+
+def _event(arrival: Arrival, step: Step) -> Placed | None:
+    workflow, stamp = arrival.workflow, arrival.stamp
+    if stamp.event in step.events:
+        if step.joins:
+            return _at(arrival, step, role="child", place=_innermost(stamp))
+        inside = (
+            stamp.having({"branch": _own_branch(workflow, stamp, step)}) if _shared(workflow, stamp.event) else stamp
+        )
+        return inside, _position(arrival, step)
+    if step.joins and stamp.event in workflow.table.closed_by(step):
+        return _at(arrival, step, role="base", place=_opened(workflow, stamp))
+    return None
+
+
+def _backward(arrival: Arrival, step: Step) -> Placed:
+    stamp = arrival.stamp
+    if step.joins and depth(stamp.branch) > len(arrival.workflow.table.contexts[step.name]):
+        return _at(arrival, step, role="report", place=_innermost(stamp))
+    return stamp, _position(arrival, step, "undo")
+
+
+def _timer(arrival: Arrival, step: Step) -> Placed:
+    fork = timer_of(arrival.payload).fork
+    return _at(arrival, step, role="timer", place=Place(arrival.stamp.branch, fork, -1, 0))
+
+
+def _at(arrival: Arrival, step: Step, *, role: Role, place: Place) -> Placed:
+    position = Position(
+        step=step,
+        action="do",
+        message_id=arrival.message.message_id,
+        attempt=arrival.attempt,
+        role=role,
+        place=place,
+    )
+    return arrival.stamp, position
+
+
+def _position(arrival: Arrival, step: Step, action: Action = "do") -> Position:
+    return Position(step=step, action=action, message_id=arrival.message.message_id, attempt=arrival.attempt)
+
+
+def _shared(workflow: Workflow, event: str) -> bool:
+    """Whether the event opens a static fork: one message for several steps."""
+    return len(workflow.table.consumers[event]) > 1
+
+
+def _own_branch(workflow: Workflow, stamp: Stamp, step: Step) -> str:
+    steps = workflow.table.consumers[stamp.event]
+    return branch_of(_fork(stamp), steps.index(step), len(steps))
+
+
+def _opened(workflow: Workflow, stamp: Stamp) -> Place:
+    """The fork that this very message opens."""
+    if workflow.table.dynamic(stamp.event):
+        return _innermost(stamp)
+    return Place(stamp.branch, _fork(stamp), -1, len(workflow.table.consumers[stamp.event]))
+
+
+def _fork(stamp: Stamp) -> str:
+    last = stamp.last_entry()
+    return (
+        fork_of(stamp.branch, START, 1) if last is None else fork_of(stamp.branch, last["step"], last.get("visit", 1))
+    )
+
+
+def _innermost(stamp: Stamp) -> Place:
+    if stamp.branch is None:
+        raise StampInvalid(f"{stamp.event} joins branches, and the stamp has no `branch`", fix="see the wire format")
+    place = place_of(stamp.branch)
+    if place.child >= place.children:
+        raise StampInvalid(f"branch {stamp.branch!r} names child {place.child} of {place.children}")
+    return place
