@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BROKER ?= memory
-EXAMPLE ?= tickets
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
@@ -39,6 +38,7 @@ check: env ## ruff, mypy, pyright, arrows, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
+	$(BIN)/python -m docs.generate --check
 	$(BIN)/python -m pytest -q tests/house
 
 bench: env servers ## measure the codec and the chain, and rewrite docs/benchmarks.md

@@ -1,16 +1,16 @@
 """What can go wrong between a process and its broker.
 
-    BrokerError                 base; `transient` says whether the same call may succeed later
-    ├── BrokerUnreachable       transient: no connection, or it broke before the message was sent
-    ├── PublishUnknown          transient: sent, but no confirm came back; it may have arrived
-    ├── PublishRefused          transient: the broker answered with a nack
-    ├── Unroutable              no queue is bound for this exchange and routing key
-    ├── MessageTooLarge         properties and headers do not fit in one AMQP frame
-    ├── NotFound                the queue, exchange or stream does not exist
-    ├── TopologyMismatch        it exists with other arguments than those declared
-    ├── AccessRefused           credentials or permissions
-    ├── ProtocolMisuse          a value AMQP cannot carry, or a call the broker forbids
-    └── NodeFailed              a private broker node did not start, stop or join
+BrokerError                 base; `transient` says whether the same call may succeed later
+├── BrokerUnreachable       transient: no connection, or it broke before the message was sent
+├── PublishUnknown          transient: sent, but no confirm came back; it may have arrived
+├── PublishRefused          transient: the broker answered with a nack
+├── Unroutable              no queue is bound for this exchange and routing key
+├── MessageTooLarge         properties and headers do not fit in one AMQP frame
+├── NotFound                the queue, exchange or stream does not exist
+├── TopologyMismatch        it exists with other arguments than those declared
+├── AccessRefused           credentials or permissions
+├── ProtocolMisuse          a value AMQP cannot carry, or a call the broker forbids
+└── NodeFailed              a private broker node did not start, stop or join
 """
 
 from __future__ import annotations

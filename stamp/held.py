@@ -6,8 +6,9 @@ nobody consumes a held queue, and its delivery limit is out of reach.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from brokers.contract import Broker, Consumer, Delivery, Message, Publication
@@ -16,6 +17,9 @@ from stamp.codec import Codec
 from stamp.errors import Theirs, TooNew, UnknownWorkflow
 from stamp.layout import HELD_PREFETCH, held_queue
 from stamp.trip import Station
+
+PATIENCE = 3.0
+"""Seconds without a further message after which a look takes what it has."""
 
 BROKER_REASONS = {"delivery_limit": "delivery-limit", "rejected": "rejected", "expired": "expired"}
 
@@ -65,12 +69,19 @@ async def looking(broker: Broker, service: str) -> AsyncIterator[tuple[Consumer,
     waiting = min(await broker.depth(queue), HELD_PREFETCH)
     consumer = await broker.consume(queue, prefetch=HELD_PREFETCH)
     try:
-        found: list[Held] = []
-        while len(found) < waiting:
-            found.extend(Held(delivery) for delivery in await consumer.receive(waiting - len(found)))
-        yield consumer, found
+        yield consumer, await _seen(consumer, waiting)
     finally:
         await consumer.close()
+
+
+async def _seen(consumer: Consumer, waiting: int) -> list[Held]:
+    """At most `waiting` messages; fewer when somebody else looks at the same time and has some in hand."""
+    found: list[Held] = []
+    with suppress(TimeoutError):
+        while len(found) < waiting:
+            async with asyncio.timeout(PATIENCE):
+                found.extend(Held(delivery) for delivery in await consumer.receive(waiting - len(found)))
+    return found
 
 
 async def listed(broker: Broker, service: str) -> list[Held]:
@@ -106,12 +117,11 @@ async def release(
     return gone
 
 
-def own_queue(service: str, queues: Sequence[str]) -> Callable[[Held], tuple[str, str] | None]:
-    """Targets among the service's own work queues, through the default exchange."""
+def own_queue(queues: Collection[str]) -> Callable[[Held], tuple[str, str] | None]:
+    """Targets among these work queues of the service, through the default exchange."""
 
     def target(held: Held) -> tuple[str, str] | None:
-        known = held.queue in queues and held.queue.startswith(f"{service}.")
-        return ("", held.queue) if known else None
+        return ("", held.queue) if held.queue in queues else None
 
     return target
 
@@ -132,4 +142,4 @@ async def readmit(broker: Broker, service: str, stations: Sequence[Station], cod
             return False
         return True
 
-    return await release(broker, service, readable, own_queue(service, list(by_queue)), now=now)
+    return await release(broker, service, readable, own_queue(by_queue), now=now)

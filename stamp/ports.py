@@ -122,7 +122,7 @@ class Store(Protocol):
         ...
 
     async def prune(self, now: float, *, limit: int = 1000) -> int:
-        """Delete up to `limit` inbox rows, and as many arrivals, expired before `now` (epoch seconds); how many went."""
+        """Delete up to `limit` inbox rows, and as many arrivals, expired before `now` (epoch seconds); the count."""
         ...
 
 

@@ -287,8 +287,8 @@ async def _target(
 ) -> Callable[[Held], tuple[str, str] | None]:
     """Where messages go: own queues by name, and what was unroutable to the exchange of a workflow of the app."""
     known = app.services.get(service)
-    names = [station.queue for station in known.stations()] if known else await _existing(broker, items)
-    own = parked.own_queue(service, names)
+    names = [station.queue for station in known.stations()] if known else await _existing(broker, service, items)
+    own = parked.own_queue(names)
     exchanges = {flow.name for flow in app.workflows.values()}
 
     def target(one: Held) -> tuple[str, str] | None:
@@ -300,10 +300,11 @@ async def _target(
     return target
 
 
-async def _existing(broker: Broker, items: Sequence[Item]) -> list[str]:
-    """The queues named by the notes that exist; `own_queue` takes only those of the service."""
+async def _existing(broker: Broker, service: str, items: Sequence[Item]) -> list[str]:
+    """The service's queues that the notes name and that exist: a note alone never decides where a message goes."""
+    named = dict.fromkeys(item.held.queue for item in items)
     found = []
-    for name in dict.fromkeys(item.held.queue for item in items):
+    for name in (name for name in named if name.startswith(f"{service}.")):
         try:
             await broker.depth(name)
         except NotFound:

@@ -42,7 +42,9 @@ async def connect(url: str, *, timeout: float) -> Link:
 
     `timeout` is how long a statement waits for another process's lock, in seconds.
     """
-    connector = partial(sqlite3.connect, url, timeout=timeout, isolation_level=None, uri=True, check_same_thread=False)
-    link = Link(connector, 64)
+    # Opened here, not in the thread: it only opens a file, and an aiosqlite connection that fails to connect leaves a
+    # thread behind that wakes its event loop when that may be closed already.
+    opened = sqlite3.connect(url, timeout=timeout, isolation_level=None, uri=True, check_same_thread=False)
+    link = Link(lambda: opened, 64)
     await link
     return link

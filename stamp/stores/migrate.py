@@ -103,16 +103,17 @@ async def upgrade(store: object) -> Sequence[int]:
 
 
 async def status(store: object) -> Status:
-    """Which files the tables have and which this library knows."""
+    """Which files the tables have and which this library knows. Creates nothing."""
     target = _migratable(store)
     async with target.altering() as execute:
-        await _prepare(execute, target.schema)
-        return Status(await _applied(execute, target.schema), _known(target.schema))
+        found = await execute(target.schema.has_meta, (target.schema.meta,))
+        applied = await _applied(execute, target.schema) if found else []
+        return Status(applied, _known(target.schema))
 
 
 async def _prepare(execute: Execute, schema: Schema) -> None:
     # Asked first: a role without CREATE rights can then use tables that somebody else has made.
-    if schema.dialect == "postgres" and (await execute("SELECT to_regclass($1)::text", (schema.meta,)))[0][0]:
+    if await execute(schema.has_meta, (schema.meta,)):
         return
     for statement in _foundation(schema):
         await execute(statement, ())

@@ -41,6 +41,9 @@ class StoreConnection(asyncpg.Connection):  # type: ignore[misc]
 
 Connection = StoreConnection
 
+_DRIVERS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError)
+"""What the driver raises; the last when the server's last words came while nobody asked it anything."""
+
 _NO_TRANSACTION = (asyncpg.InvalidSavepointSpecificationError, asyncpg.NoActiveSQLTransactionError)
 
 
@@ -49,6 +52,7 @@ class PostgresStore:
 
     `native` is an `asyncpg.Connection` inside its transaction, up to `connections` of them at once. Rows that `emit`
     writes are leased for `lease` seconds by the clock `now` (epoch seconds; keep servers' clocks in step).
+    `upgrade=False` leaves the tables as they are.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class PostgresStore:
         lease: float = 10.0,
         now: Callable[[], float] = time.time,
         connect_timeout: float = 10.0,
+        upgrade: bool = True,
     ) -> None:
         if url.partition(":")[0] not in {"postgres", "postgresql"}:
             fix = "write postgresql://user:password@host:5432/database"
@@ -71,6 +76,7 @@ class PostgresStore:
         self._connect_timeout = connect_timeout
         self._leases = Leases(seconds=lease, now=now)
         self._sent = SentBuffer()
+        self._upgrade = upgrade
         self._pool: Any = None
 
     async def open(self) -> None:
@@ -86,7 +92,8 @@ class PostgresStore:
                 connection_class=StoreConnection,
             )
         try:
-            await migrate.upgrade(self)
+            if self._upgrade:
+                await migrate.upgrade(self)
         except BaseException:
             await self._disconnect()
             raise
@@ -188,7 +195,7 @@ class PostgresStore:
         try:
             yield connection
         finally:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with suppress(*_DRIVERS):
                 await pool.release(connection)
 
     @contextmanager
@@ -301,7 +308,7 @@ class PostgresTransaction:
     async def _abandon(self) -> None:
         self._sent.add(self._taken)
         # Also after a hijack: ROLLBACK outside a transaction is only a warning, and asyncpg's books are in order again.
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with suppress(*_DRIVERS):
             await self._driver.rollback()
 
     async def _undo(self, inner: DriverTransaction, error: BaseException) -> None:
@@ -310,7 +317,7 @@ class PostgresTransaction:
             await inner.rollback()
         except _NO_TRANSACTION:
             ended = True
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as lost:
+        except _DRIVERS as lost:
             self._explain(lost, ended=False)
         self._explain(error, ended=ended)
 

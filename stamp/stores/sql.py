@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,6 +72,10 @@ DELETE FROM {joins} WHERE (join_id, name) IN
  (SELECT join_id, name FROM {joins} WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 {skip_locked})
 RETURNING 1"""
 
+_HAS_META: Mapping[Dialect, str] = {
+    "sqlite": "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1",
+    "postgres": "SELECT 1 WHERE to_regclass($1) IS NOT NULL",
+}
 _META = "CREATE TABLE IF NOT EXISTS {meta} (version INTEGER PRIMARY KEY)"
 _VERSIONS = "SELECT version FROM {meta} ORDER BY version"
 _RECORD = "INSERT INTO {meta} (version) VALUES ($1) ON CONFLICT DO NOTHING"
@@ -102,6 +106,8 @@ class Schema:
     arrive: str
     prune_joins: str
     create_meta: str
+    has_meta: str
+    """A row when the table of the name given is there."""
     versions: str
     record: str
     array: Callable[[Sequence[str]], Any]
@@ -170,6 +176,7 @@ def _schema(
         arrive=say(_ARRIVE),
         prune_joins=say(_PRUNE_JOINS),
         create_meta=say(_META),
+        has_meta=say(_HAS_META[dialect]),
         versions=say(_VERSIONS),
         record=say(_RECORD),
         array=array,

@@ -28,6 +28,7 @@ class SQLiteStore:
     `synchronous=FULL`: what is committed survives a power cut. `native` is an `aiosqlite.Connection` inside
     `BEGIN IMMEDIATE`; transactions of one store object take turns. A statement waits `busy_timeout` seconds for
     another process, then the store is `StoreUnavailable`. Rows that `emit` writes are leased for `lease` seconds.
+    `upgrade=False` leaves the tables as they are.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class SQLiteStore:
         lease: float = 10.0,
         now: Callable[[], float] = time.time,
         busy_timeout: float = 5.0,
+        upgrade: bool = True,
     ) -> None:
         self.schema: Schema = sqlite_schema(prefix)
         self._file = SQLiteFile(url, busy_timeout=busy_timeout)
         self._leases = Leases(seconds=lease, now=now)
         self._sent = SentBuffer()
+        self._upgrade = upgrade
         self._turn = Turn()
         self._open = False
 
@@ -54,7 +57,8 @@ class SQLiteStore:
         try:
             await self._file.open()
             self._open = True
-            await migrate.upgrade(self)
+            if self._upgrade:
+                await migrate.upgrade(self)
         except BaseException:
             self._open = False
             await self._file.close()

@@ -258,7 +258,7 @@ class Bench:
         released: list[Held] = []
         for name, seat in self._seats.items():
             queues = [station.queue for station in seat.runtime.participant.stations]
-            target = held.own_queue(name, queues)
+            target = held.own_queue(queues)
             now = self.clock.now()
             released += await held.release(
                 self.broker, name, lambda message: reason in {None, message.reason}, target, now=now

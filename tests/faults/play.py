@@ -31,7 +31,7 @@ STARTED = "--- started"
 DONE = 60.0
 POLL = 0.05
 
-AWAY = (BrokerError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+AWAY = (BrokerError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What a look at the databases or the broker may raise while a fault is on."""
 
 
@@ -80,6 +80,11 @@ class Child:
         """How it ended: 0 is well, -9 is SIGKILL, `None` is not at all."""
         return None if self._process is None else self._process.poll()
 
+    @property
+    def served(self) -> bool:
+        """Whether it was ready at some time since its latest start."""
+        return READY_WORD in self.log.read_text(errors="replace").rpartition(STARTED)[2].splitlines()
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal; silent when it has ended."""
         if self._process is not None:
@@ -106,8 +111,7 @@ class Child:
 
         async def ready() -> bool:
             assert self.ended is None, f"{self.name} ended by itself: {self.ended}\n{self.tail()}"
-            said = self.log.read_text(errors="replace").rpartition(STARTED)[2]
-            return READY_WORD in said.splitlines()
+            return self.served
 
         await until(ready, seconds, lambda: f"{self.name} is not ready\n{self.tail()}")
 

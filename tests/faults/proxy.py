@@ -22,10 +22,15 @@ class Proxy:
         self._port = port
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
+        self._carrying: set[asyncio.Task[None]] = set()
         self.pause = 0.0
         """Seconds that each chunk waits."""
         self.chunk = CHUNK
         """Bytes that go at once."""
+        self.hides_ends = False
+        """Whether a client is not told that the server has closed its connection."""
+        self.hidden = 0
+        """How many ends were hidden; what the server said before has been passed on."""
 
     @property
     def port(self) -> int:
@@ -43,6 +48,7 @@ class Proxy:
         assert self._server is not None
         self._server.close()
         self.cut()
+        await asyncio.gather(*self._carrying, return_exceptions=True)
 
     def cut(self) -> int:
         """Reset every connection; how many there were. New ones are let in."""
@@ -64,7 +70,10 @@ class Proxy:
             return
         link = _Link(self, (reader, writer), (there, onward))
         self._links.add(link)
-        await link.carry()
+        carrying = asyncio.create_task(link.carry())
+        self._carrying.add(carrying)
+        await asyncio.wait([carrying])
+        self._carrying.discard(carrying)
         self._links.discard(link)
 
 
@@ -98,7 +107,9 @@ class _Link:
             if direction not in self.swallowed:
                 target.write(data)
                 await target.drain()
-        raise ConnectionResetError
+        if not self._proxy.hides_ends or direction == "up":
+            raise ConnectionResetError
+        self._proxy.hidden += 1
 
 
 @asynccontextmanager

@@ -103,7 +103,7 @@ def test_a_full_disk_pauses_the_service_until_there_is_room(rabbitmq: Server, tm
 
     crew = (("shop", ("shop", "depot")), ("bank", ("bank",)))
     scene = playing(broker=rabbitmq.url, stores=everywhere(SQLITE), folder=tmp_path, count=COUNT)
-    account, attempt = asyncio.run(under_load(scene, filled, crew=crew, pages=16))
+    account, attempt = asyncio.run(under_load(scene, filled, crew=crew, plans={"bank": {"pages": 16}}))
     drawn.append(("disk full", "sqlite", account))
     assert (account, attempt) == (Account.sound(COUNT), ASKED)
 
@@ -119,7 +119,7 @@ def test_a_database_that_somebody_else_locks_pauses_the_service(rabbitmq: Server
 
     crew = (("shop", ("shop", "depot")), ("bank", ("bank",)))
     scene = playing(broker=rabbitmq.url, stores=everywhere(SQLITE), folder=tmp_path, count=COUNT)
-    account, attempt = asyncio.run(under_load(scene, locked, crew=crew, busy=0.2))
+    account, attempt = asyncio.run(under_load(scene, locked, crew=crew, plans={"bank": {"busy": 0.2}}))
     drawn.append(("database locked", "sqlite", account))
     assert (account, attempt) == (Account.sound(COUNT), ASKED)
 

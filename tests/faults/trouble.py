@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from brokers.contract import Publication
@@ -28,11 +28,14 @@ async def under_load(
     *,
     crew: Sequence[tuple[str, Sequence[str]]] = CREW,
     patience: float = DONE,
-    **plan: object,
+    plans: Mapping[str, Mapping[str, object]] | None = None,
 ) -> tuple[Account, int]:
-    """The account after `trouble`, which began with a tenth of the work done, and the highest attempt seen."""
+    """The account after `trouble`, which began with a tenth of the work done, and the highest attempt seen.
+
+    `plans` says what is special about the plan of a process, by its name.
+    """
     async with playing as play:
-        children = [play.child(name, services, **plan) for name, services in crew]
+        children = [play.child(name, services, **(plans or {}).get(name, {})) for name, services in crew]
         for child in children:
             child.start()
         for child in children:

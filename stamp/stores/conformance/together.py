@@ -119,6 +119,7 @@ async def a_transaction_sees_what_is_committed_before_it(site: Site) -> None:
 async def blocks_of_many_tasks_all_commit(site: Site) -> None:
     async def block(number: int) -> None:
         async with site.store.begin() as tx:
+            await asyncio.sleep(0)
             await _all_three(site, tx, f"{number:02}")
 
     await asyncio.gather(*(block(number) for number in range(20)))

@@ -1,0 +1,44 @@
+"""The conformance suite bites: a store that bends one rule fails it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from stamp.stores.conformance import SCENARIOS, PlaceFactory, run_scenario
+from tests.stores.mutations import MEMORY_MUTATIONS, SQLITE_MUTATIONS, Mutation
+from tests.stores.places import memory_place, sqlite_places
+
+DEADLINE = 2.0
+
+
+def first_failure(factory: PlaceFactory) -> str | None:
+    """The name of the first scenario that fails; `None` when all pass."""
+    for scenario in SCENARIOS:
+        try:
+            asyncio.run(run_scenario(scenario, factory, deadline=DEADLINE))
+        except Exception:
+            return scenario.name
+    return None
+
+
+@pytest.mark.parametrize("mutation", MEMORY_MUTATIONS, ids=lambda mutation: mutation.__name__)
+def test_the_suite_notices_in_memory_that(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutation(monkeypatch)
+    assert first_failure(memory_place) is not None
+
+
+@pytest.mark.parametrize("mutation", SQLITE_MUTATIONS, ids=lambda mutation: mutation.__name__)
+def test_the_suite_notices_on_sqlite_that(mutation: Mutation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    mutation(monkeypatch)
+    assert first_failure(sqlite_places(tmp_path)) is not None
+
+
+def test_the_suite_passes_the_memory_store_as_it_is() -> None:
+    assert first_failure(memory_place) is None
+
+
+def test_there_are_enough_mutations() -> None:
+    assert len(MEMORY_MUTATIONS) + len(SQLITE_MUTATIONS) >= 15
