@@ -201,7 +201,8 @@ def refusal(stamp: Stamp, at: Position, now: float) -> Failed | None:
     return None
 
 
-def _entry(stamp: Stamp, at: Position, outcome: str, now: float, **more: Any) -> Entry:
+def entry_of(stamp: Stamp, at: Position, outcome: str, now: float, **more: Any) -> Entry:
+    """The history entry of a hop that ends now."""
     values: dict[str, Any] = {
         "seq": stamp.seq + 1,
         "step": at.step.name,
@@ -220,7 +221,7 @@ def _forward(workflow: Workflow, stamp: Stamp, at: Position, done: Done, now: fl
     step, name = at.step, _emitted(workflow, at.step, done.event)
     _check_keep(step, done.keep)
     choice = name if len(step.outputs) > 1 else None
-    entry = _entry(stamp, at, "ok", now, emits=choice, undo=step.undo, keep=done.keep or None, pivot=step.pivot)
+    entry = entry_of(stamp, at, "ok", now, emits=choice, undo=step.undo, keep=done.keep or None, pivot=step.pivot)
     ended = name is None or workflow.terminal(name)
     changes = {
         "stamp": newest(FORMAT, stamp.format),
@@ -290,7 +291,7 @@ def _turn(workflow: Workflow, stamp: Stamp, at: Position, outcome: Failed | Brok
     if not can_turn(workflow, stamp):
         return Decision(stamp=stamp, settle=Hold(outcome.held if isinstance(outcome, Failed) else "failed", detail))
     partly = isinstance(outcome, Failed) and outcome.undo_me and at.step.undo
-    entry = _entry(stamp, at, outcome.entry, now, undo=partly)
+    entry = entry_of(stamp, at, outcome.entry, now, undo=partly)
     error = error_of(at.step, outcome.type, outcome.reason, now)
     turned = stamp.appended(entry, {"stamp": newest(FORMAT, stamp.format), "phase": "backward", "error": error})
     join = _join(workflow, turned, at)
@@ -317,7 +318,7 @@ def _settled(stamp: Stamp, at: Position, now: float) -> Stamp:
     """The stamp with an entry that settles the undo which just ran, in the branch of what it undoes."""
     settles = to_settle(stamp, at.step)
     settling = {"undoes": settles.seq, "branch": settles.branch} if settles else {}
-    entry = _entry(stamp, at, "undone", now, **settling)
+    entry = entry_of(stamp, at, "undone", now, **settling)
     return stamp.appended(entry, {"stamp": newest(FORMAT, stamp.format)})
 
 

@@ -24,7 +24,7 @@ import msgspec
 
 from stamp.branching import Place
 from stamp.codec import Arrival, Timer, parse
-from stamp.decision import Decision, Forward, Hold, Next, Position, can_turn, error_of, walk_back
+from stamp.decision import Decision, Forward, Hold, Next, Position, can_turn, entry_of, error_of, walk_back
 from stamp.errors import DefinitionError, Equivocation
 from stamp.history import undo_stack
 from stamp.ids import join_message, next_message
@@ -35,6 +35,7 @@ from stamp.workflow import Workflow
 
 BASE = "base"
 JOIN = "join"
+TIMEOUT = "Timeout"
 
 Way = Literal["base", "came", "walking", "back", "turned", "fired", "closed"]
 
@@ -217,7 +218,7 @@ class _Join:
         why = f"branch {', '.join(missing)} of {self.children} did not come in time"
         if not can_turn(self.workflow, base):
             return Hold("missing", why)
-        self._turn_all(error_of(step, "Timeout", why, self.now))
+        self._turn_all(error_of(step, TIMEOUT, why, self.now))
         return None
 
     @property
@@ -279,10 +280,13 @@ class _Join:
 
     def _walk_on(self) -> None:
         """All branches are back: the run walks on before the fork."""
-        error = self.rows[JOIN].error
-        stamp = self._united(self._came("back"), backward=True).having({"phase": "backward", "error": error})
+        error = self.rows[JOIN].error or {}
+        united = self._united(self._came("back"), backward=True)
+        at = Position(step=self.at.step, action="undo", message_id=self._id)
+        entry = entry_of(united, at, "timeout" if error.get("type") == TIMEOUT else "skipped", self.now)
+        stamp = united.appended(entry, {"phase": "backward", "error": error})
         self._put(JOIN, Row("closed", error=error))
-        decision = walk_back(self.workflow, stamp, Position(step=self.at.step, action="undo", message_id=self._id))
+        decision = walk_back(self.workflow, stamp, at)
         self.end = decision.stamp
         self.messages += [msgspec.structs.replace(one, stamp=decision.stamp) for one in decision.messages]
 

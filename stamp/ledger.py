@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 from brokers.contract import Message
 from stamp import parking
-from stamp.codec import attempt_of, check_header, header_text, parse
+from stamp.codec import attempt_of, check_header, header_text, is_timer, parse
 from stamp.errors import StampError
 from stamp.history import undo_stack
 from stamp.layout import DELAY, HELD
@@ -104,7 +104,9 @@ class Record:
 
 
 def sight(message: Message, exchange: str, routing_key: str) -> Sighting | None:
-    """What a message on an exchange says about its run; `None` when it carries no readable stamp."""
+    """What a message on an exchange says about its run; `None` when it carries no readable stamp, or only the time."""
+    if is_timer(message):
+        return None
     try:
         stamp = parse(header_text(message))
         check_header(stamp)

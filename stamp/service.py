@@ -168,6 +168,8 @@ class Service:
         """
         if self._runtime is not None:
             raise NotRunning(f"service {self.name!r} is open already", fix="open it once, or make a second Service")
+        if store is None:
+            self._refuse_joins()
         async with Runtime.opened(
             self.participant(), broker=broker, store=store, clock=clock, journal=journal
         ) as runtime:
@@ -178,6 +180,14 @@ class Service:
                 yield runtime
             finally:
                 self._runtime = None
+
+    def _refuse_joins(self) -> None:
+        for workflow, version, name, _ in self._handlers:
+            step = self._workflows[workflow, version].step(name)
+            if step.joins:
+                raise DefinitionError(
+                    f"{step}: joins branches, and the service has no store", fix="open it with store="
+                )
 
     async def run(
         self,
