@@ -51,5 +51,15 @@ def within(branch: str | None, outer: str) -> bool:
     return branch is not None and (branch == outer or branch.startswith(outer + "|"))
 
 
+def natural(branch: str) -> tuple[tuple[str, int], ...]:
+    """A key that sorts paths by the number of their children, not by its text."""
+    return tuple((place.fork, place.child) for place in _places(branch))
+
+
+def _places(branch: str) -> list[Place]:
+    parts = branch.split("|") if branch else []
+    return [place_of("|".join(parts[: number + 1])) for number in range(len(parts))]
+
+
 def _before(parent: str | None) -> str:
     return "" if parent is None else parent + "|"

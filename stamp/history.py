@@ -5,7 +5,7 @@ Nothing of it is stored twice: all is derived from the entries that travel. Pure
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -26,8 +26,15 @@ def undo_stack(stamp: Stamp) -> list[Entry]:
 
     In a branch only what the branch itself did, and the forks within it; the trunk waits for the join.
     """
+    stack = unsettled(stamp.history)
+    branch = stamp.branch
+    return stack if branch is None else [entry for entry in stack if within(entry.branch, branch)]
+
+
+def unsettled(history: Iterable[Entry]) -> list[Entry]:
+    """The entries of a history that are still to be undone, in their order."""
     stack: list[Entry] = []
-    for entry in stamp.history:
+    for entry in history:
         if entry.undoes is not None:
             settled = (entry.branch, entry.undoes)
             stack = [earlier for earlier in stack if (earlier.branch, earlier.seq) != settled]
@@ -35,8 +42,7 @@ def undo_stack(stamp: Stamp) -> list[Entry]:
             stack = []
         elif entry.undo and entry.outcome in UNDOABLE:
             stack.append(entry)
-    branch = stamp.branch
-    return stack if branch is None else [entry for entry in stack if within(entry.branch, branch)]
+    return stack
 
 
 def to_settle(stamp: Stamp, step: Step) -> Entry | None:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from stamp.errors import DefinitionError, UndeclaredEvent
 from stamp.testing.record import Run
 from stamp.testing.runner import OpenBench, SyncBench
 from stamp.workflow import Workflow
-from tests.testing.orders import ORDERED, STATE, Charged, House, Order, Picked, Reserved, dynamic, nested, static
+from tests.testing.orders import DONE, ORDERED, STATE, Charged, House, Order, Picked, Reserved, dynamic, nested, static
 
 Open = Callable[[House], SyncBench]
 
@@ -198,7 +199,7 @@ def test_items_are_undone_each_once_after_a_failed_join(opened: Open) -> None:
 
 
 def test_an_empty_list_is_held_with_the_way_out(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("tests.testing.orders").testing.orders.DONE, "DYNAMIC.check", lambda _: [])
+    monkeypatch.setitem(DONE, "DYNAMIC.check", lambda _: [])
     house = House(dynamic())
     table = opened(house)
     play(table, house)
@@ -240,8 +241,6 @@ def test_a_failure_anywhere_in_nested_forks_undoes_everything_once_effects_befor
 
 @pytest.mark.parametrize("make", [static, dynamic, nested])
 def test_a_service_without_a_store_can_not_hold_a_join(bench: OpenBench, make: Callable[[], Workflow]) -> None:
-    from stamp.errors import DefinitionError
-
     with pytest.raises(DefinitionError, match="joins branches, and the service has no store"):
         bench(*House(make()).all, store=None)
 
@@ -312,3 +311,39 @@ def test_a_branch_that_is_late_for_the_deadline_turns_the_run(opened: Open) -> N
     found = table.run(run.id)
     assert (found.status, undone(house)) == ("compensated", ["charge", "check"])
     assert [entry.outcome for entry in found.history if entry.step == "reserve"] == ["timeout"]
+
+
+def test_the_record_of_a_run_shows_its_open_branches(opened: Open) -> None:
+    house = House(static())
+    warehouse = house.services.pop("warehouse")
+    table = opened(house)
+    record = play(table, house).record
+    assert [entry.step for entry in record.done] == ["check", "charge"]
+    assert [(head.branch, head.stamp.event) for head in record.current] == [
+        ("", "Checked"),
+        ("check:1.0/2", "Charged"),
+    ]
+    assert record.remaining(house.flow) == ("charge", "reserve", "ship", "tell")
+    assert record.to_undo == ("charge", "check")
+    table.deploy(warehouse)
+    table.settle()
+    assert [head.branch for head in table.run(record.run).record.current] == [""]
+
+
+def test_a_branch_that_is_held_holds_the_run(opened: Open) -> None:
+    house = House(static())
+    table = opened(house)
+    table.fail("reserve", error=UndeclaredEvent("odd"))
+    run = play(table, house)
+    assert (run.status, run.record.held is not None) == ("held", True)
+    table.release()
+    table.settle()
+    assert table.run(run.id).status == "completed"
+
+
+def test_no_hop_of_a_run_with_branches_looks_like_two(opened: Open) -> None:
+    for refuse in (set(), {"weigh:a"}, {"ship"}, {"charge"}):
+        house = House(nested(), refuse=set(refuse))
+        table = opened(house)
+        assert not play(table, house).record.equivocal
+        table.__exit__(None, None, None)

@@ -12,7 +12,7 @@ open at once. Scenarios are plain asserts with one deadline each; they need no t
 look for leaks: transactions left open, connections left behind.
 """
 
-from stamp.stores.conformance import concurrent, hijacks, inbox, lifetime, outbox, relaying, savepoints, together
+from stamp.stores.conformance import concurrent, hijacks, inbox, joins, lifetime, outbox, relaying, savepoints, together
 from stamp.stores.conformance.runner import Scenario, run_scenario, scenarios_of
 from stamp.stores.conformance.site import Place, PlaceFactory, UserRows
 
@@ -22,6 +22,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *scenarios_of(hijacks),
     *scenarios_of(inbox),
     *scenarios_of(outbox),
+    *scenarios_of(joins),
     *scenarios_of(relaying),
     *scenarios_of(lifetime),
 )
