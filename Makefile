@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BROKER ?= memory
+RUNS ?= 10000
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env servers demo test test-fast check bench docs clean
+.PHONY: help env servers demo test test-fast test-faults check bench docs clean
 
 help: ## these lines
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +33,9 @@ test: env servers ## every test, on memory, RabbitMQ, SQLite and PostgreSQL
 
 test-fast: env ## what needs no server
 	$(BIN)/python -m pytest -m 'not rabbitmq and not postgres'
+
+test-faults: env servers ## every kill point, every fault, and RUNS=10000 runs under random kills
+	RUNS=$(RUNS) $(BIN)/python -m pytest -s tests/faults/test_*.py tests/faults/full/[a-z]*.py
 
 check: env ## ruff, mypy, pyright, arrows, generated docs
 	$(BIN)/ruff check .

@@ -81,10 +81,16 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A durable exchange."""
+    """A durable exchange.
+
+    `x-consistent-hash` gives each message to one of the queues bound to it, always the same one for the same
+    value of `hash_on` (`None` is the routing key) as long as the bindings stay; their keys are weights, such as
+    `"1"`. RabbitMQ needs its plugin `rabbitmq_consistent_hash_exchange` for it.
+    """
 
     name: str
-    kind: Literal["topic", "direct", "fanout"] = "topic"
+    kind: Literal["topic", "direct", "fanout", "x-consistent-hash"] = "topic"
+    hash_on: Literal["correlation_id", "message_id"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +113,8 @@ class Queue:
     """Stream only: retention in bytes."""
     expires_ms: int | None = None
     """Delete the queue after so many milliseconds without a consumer (taps and test queues)."""
+    single_active_consumer: bool = False
+    """One consumer at a time gets deliveries, the one that subscribed first; when it goes the next takes over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +126,16 @@ class Binding:
     key: str = "#"
 
 
-Declarable = Exchange | Queue | Binding
+@dataclass(frozen=True, slots=True)
+class ExchangeBinding:
+    """Messages of `source` whose routing key matches `key` also go through `exchange`, key and all."""
+
+    exchange: str
+    source: str
+    key: str = "#"
+
+
+Declarable = Exchange | Queue | Binding | ExchangeBinding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +146,8 @@ class Capabilities:
     delivery_count: bool = True
     at_least_once_dead_lettering: bool = True
     survives_restart: bool = True
+    hash_exchanges: bool = True
+    """Exchanges of the kind `x-consistent-hash`; on RabbitMQ the plugin must be enabled too."""
 
 
 class Clock(Protocol):
@@ -217,6 +236,10 @@ class Broker(Protocol):
 
     async def declare(self, parts: Iterable[Declarable]) -> None:
         """Create what is missing, in the order given. Idempotent. Raises `TopologyMismatch` naming the part."""
+        ...
+
+    async def unbind(self, binding: Binding | ExchangeBinding) -> None:
+        """Take a binding away; a missing one, or one between missing ends, is no error. No queue loses a message."""
         ...
 
     async def delete_queue(self, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from brokers.contract import Binding, Broker, Declarable, Exchange, Queue
+from brokers.contract import Binding, Broker, Declarable, Exchange, ExchangeBinding, Queue
 from brokers.errors import ProtocolMisuse
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ class Topology:
         """In the order in which they came."""
         return tuple(part for part in self if isinstance(part, Binding))
 
+    @property
+    def exchange_bindings(self) -> tuple[ExchangeBinding, ...]:
+        """In the order in which they came."""
+        return tuple(part for part in self if isinstance(part, ExchangeBinding))
+
     def exchange(self, name: str) -> Exchange | None:
         """The exchange of that name, or `None`."""
         return next((part for part in self.exchanges if part.name == name), None)
@@ -88,7 +93,8 @@ class Topology:
         queues = _targets_first(self)
         place = {queue.name: place for place, queue in enumerate(queues)}
         bindings = sorted(self.bindings, key=lambda binding: place.get(binding.queue, -1))
-        return (*self.exchanges, *queues, *bindings)
+        # What is bound behind an exchange comes before the way into it: no message finds the exchange empty.
+        return (*self.exchanges, *queues, *bindings, *self.exchange_bindings)
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
         """Plain data in declaration order; arguments at their default are left out."""
@@ -97,6 +103,7 @@ class Topology:
             ("exchanges", Exchange),
             ("queues", Queue),
             ("bindings", Binding),
+            ("exchange_bindings", ExchangeBinding),
         )
         return {name: [_plain(part) for part in parts if isinstance(part, kind)] for name, kind in kinds}
 
@@ -108,6 +115,7 @@ class Topology:
                 *(Exchange(**part) for part in data.get("exchanges", ())),
                 *(Queue(**part) for part in data.get("queues", ())),
                 *(Binding(**part) for part in data.get("bindings", ())),
+                *(ExchangeBinding(**part) for part in data.get("exchange_bindings", ())),
             ]
         )
 
@@ -119,7 +127,13 @@ async def declare(broker: Broker, topology: Topology) -> None:
 
 def check(part: Declarable) -> None:
     """Raise `ProtocolMisuse` for arguments that no broker takes together."""
-    flaw = _flaw(part) if isinstance(part, Queue) else None
+    match part:
+        case Queue():
+            flaw = _flaw(part)
+        case Exchange() if part.hash_on is not None and part.kind != "x-consistent-hash":
+            flaw = "hash_on belongs to exchanges of the kind x-consistent-hash"
+        case _:
+            flaw = None
     if flaw is not None:
         raise ProtocolMisuse(f"{part} can't be declared: {flaw}")
 
@@ -131,9 +145,9 @@ def _flaw(queue: Queue) -> str | None:
         return "max_age and max_bytes belong to streams"
     if queue.dead_letter_exchange is None and (queue.dead_letter_key is not None or queue.at_least_once):
         return "dead_letter_key and at_least_once need a dead_letter_exchange"
-    consumed = (queue.ttl_ms, queue.dead_letter_exchange, queue.expires_ms)
+    consumed = (queue.ttl_ms, queue.dead_letter_exchange, queue.expires_ms, queue.single_active_consumer or None)
     if queue.kind == "stream" and any(argument is not None for argument in consumed):
-        return "ttl_ms, dead-lettering and expires_ms do not belong to streams"
+        return "ttl_ms, dead-lettering, expires_ms and single_active_consumer do not belong to streams"
     return None
 
 
@@ -154,6 +168,8 @@ def _key(part: Declarable) -> _Key:
             return ("queue", part.name)
         case Binding():
             return ("binding", part.queue, part.exchange, part.key)
+        case ExchangeBinding():
+            return ("exchange binding", part.exchange, part.source, part.key)
 
 
 def _targets_first(topology: Topology) -> list[Queue]:

@@ -40,6 +40,16 @@ ERROR_LIMIT_TYPE = 128
 Role = Literal["step", "base", "child", "report", "timer"]
 """What a delivery is to the step: its turn, or (for a join) the fork itself, a branch, word of a branch, the time."""
 
+OPERATOR = "operator"
+"""Stands for the service in entries that a person wrote."""
+
+
+class Hand(msgspec.Struct, frozen=True):
+    """Who stands in for a step's service, and why."""
+
+    by: str
+    why: str
+
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Where a delivery stands: the step and direction that it runs, and the message it consumed."""
@@ -52,6 +62,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     role: Role = "step"
     place: Place | None = None
     """For a join's arrivals: the fork and the child."""
+    hand: Hand | None = None
+    """Set when a person declares the outcome, not the step's service."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +137,7 @@ class Again(msgspec.Struct, frozen=True):
 class Hold(msgspec.Struct, frozen=True):
     """Settle: park the message, whole, under `reason`."""
 
-    reason: Literal["failed", "undo-failed", "late", "missing"]
+    reason: Literal["failed", "undo-failed", "late", "branches-missing"]
     detail: str
 
 
@@ -206,13 +218,15 @@ def entry_of(stamp: Stamp, at: Position, outcome: str, now: float, **more: Any) 
     values: dict[str, Any] = {
         "seq": stamp.seq + 1,
         "step": at.step.name,
-        "service": at.step.service,
+        "service": at.step.service if at.hand is None else OPERATOR,
         "at": timestamp(now),
         "outcome": outcome,
         "branch": stamp.branch,
         "ms": at.ms or None,
         "attempt": at.attempt,
         "visit": visit_of(stamp, at.step) if at.action == "do" else 1,
+        "by": at.hand.by if at.hand else None,
+        "why": at.hand.why if at.hand else None,
     }
     return Entry(**{**values, **more})
 
@@ -221,7 +235,8 @@ def _forward(workflow: Workflow, stamp: Stamp, at: Position, done: Done, now: fl
     step, name = at.step, _emitted(workflow, at.step, done.event)
     _check_keep(step, done.keep)
     choice = name if len(step.outputs) > 1 else None
-    entry = entry_of(stamp, at, "ok", now, emits=choice, undo=step.undo, keep=done.keep or None, pivot=step.pivot)
+    outcome, undo = ("ok", step.undo) if at.hand is None else ("skipped", False)
+    entry = entry_of(stamp, at, outcome, now, emits=choice, undo=undo, keep=done.keep or None, pivot=step.pivot)
     ended = name is None or workflow.terminal(name)
     changes = {
         "stamp": newest(FORMAT, stamp.format),

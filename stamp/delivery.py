@@ -23,6 +23,7 @@ from stamp.decision import Again, Broken, Decision, Done, Failed, Forward, Hold,
 from stamp.duration import seconds
 from stamp.errors import OutputInvalid, PayloadInvalid, StampError, StampUnreadable, StoreUnavailable, Theirs
 from stamp.events import MessageHeld, Paused, Resumed
+from stamp.failure import trimmed
 from stamp.hop import Hop
 from stamp.joining import meet
 from stamp.model import Fail, RetryLater, epoch
@@ -149,7 +150,7 @@ class Road:
         except Exception as again:
             log.exception("%s: step %s can't be settled otherwise than by holding it", self.service, self.station.step)
             rewind([trip])
-            self._hold(trip, "failed", f"{type(again).__name__}: {again}")
+            self._hold(trip, "failed", f"{type(again).__name__}: {again}", again)
 
     async def _hop(self, tx: Transaction, trip: Trip) -> None:
         try:
@@ -212,12 +213,12 @@ class Road:
         trip.position = msgspec.structs.replace(position, ms=max(0, round((self.clock.now() - began) * 1000)))
         return outcome
 
-    async def _follow(self, tx: Transaction, trip: Trip, outcome: Outcome) -> None:
+    async def _follow(self, tx: Transaction, trip: Trip, outcome: Outcome, cause: BaseException | None = None) -> None:
         arrival = sure(trip.arrival)
         trip.decision = decide(arrival.workflow, arrival.stamp, sure(trip.position), outcome, self.clock.now())
-        await self._carry_out(tx, trip)
+        await self._carry_out(tx, trip, cause)
 
-    async def _carry_out(self, tx: Transaction, trip: Trip) -> None:
+    async def _carry_out(self, tx: Transaction, trip: Trip, cause: BaseException | None = None) -> None:
         """When the run moves on, write the next messages into the outbox of the same transaction."""
         arrival, message, decision = sure(trip.arrival), trip.delivery.message, sure(trip.decision)
         match decision.settle:
@@ -231,7 +232,7 @@ class Road:
                 trip.messages = [outgoing.again(message, self.station.queue, attempt=again.attempt, delay=again.delay)]
                 trip.fate = "again"
             case Hold() as hold:
-                self._hold(trip, hold.reason, hold.detail)
+                self._hold(trip, hold.reason, hold.detail, cause)
 
     def _publications(self, arrival: Arrival, decision: Decision) -> list[Publication]:
         return outgoing.publications(
@@ -247,22 +248,25 @@ class Road:
         """The savepoint is rolled back; what follows is written in a savepoint of its own."""
         log.debug("step %s failed", self.station.step, exc_info=error)
         if isinstance(error, StampError) and error.disposition == "hold":
-            self._hold(trip, error.reason, str(error))
+            self._hold(trip, error.reason, str(error), error)
             return
         outcome = _outcome_of(error, sure(trip.position).step)
         async with tx.savepoint():
             if await self._meet(tx, trip):
-                await self._follow(tx, trip, outcome)
+                await self._follow(tx, trip, outcome, error)
             if trip.fate == "forward" and not await self._first_seen(tx, trip):
                 trip.fate, trip.messages = "duplicate", []
 
-    def _hold(self, trip: Trip, reason: str, detail: str) -> None:
+    def _hold(self, trip: Trip, reason: str, detail: str, cause: BaseException | None = None) -> None:
         message = trip.delivery.message
+        trace = trimmed(cause) if cause else ""
         origin = {parking.QUEUE: self.station.queue}
         now = self.clock.now()
         trip.fate = "held"
         trip.messages = [
-            parking.park(message, service=self.service, reason=reason, detail=detail, now=now, origin=origin)
+            parking.park(
+                message, service=self.service, reason=reason, detail=detail, now=now, origin=origin, trace=trace
+            )
         ]
         self.tell(
             MessageHeld(

@@ -12,7 +12,8 @@
     │   ├── StoreUnavailable         the local database is out of reach (transient)
     │   ├── NotRunning               a call that needs an open service
     │   ├── UnknownKey               no signing key of that id
-    │   └── BadConfiguration         a URL, option or file that can't be used
+    │   ├── BadConfiguration         a URL, option or file that can't be used
+    │   └── RepairRefused            a held message can't be repaired in this way
     └── Theirs: the message is held with this reason
         ├── NoStamp                  the header is missing
         ├── StampUnreadable          not JSON, nested too deep, over-size
@@ -142,6 +143,13 @@ class BadConfiguration(Ours):
 
     code = "E011"
     reason = "configuration"
+
+
+class RepairRefused(Ours):
+    """A held message can't be repaired in this way; nothing was sent and it stays held."""
+
+    code = "E012"
+    reason = "repair-refused"
 
 
 class NoStamp(Theirs):

@@ -18,6 +18,8 @@ FOLD_ENTRIES = 32
 FOLD_BYTES = 12 * 1024
 NEVER_FOLDED = 3
 
+PASSED = frozenset({"ok", "skipped"})
+"""The outcomes with which a step counts as done."""
 UNDOABLE = frozenset({"ok", "failed", "timeout"})
 
 
@@ -38,7 +40,7 @@ def unsettled(history: Iterable[Entry]) -> list[Entry]:
         if entry.undoes is not None:
             settled = (entry.branch, entry.undoes)
             stack = [earlier for earlier in stack if (earlier.branch, earlier.seq) != settled]
-        elif entry.pivot and entry.outcome == "ok":
+        elif entry.pivot and entry.outcome in PASSED:
             stack = []
         elif entry.undo and entry.outcome in UNDOABLE:
             stack.append(entry)
@@ -52,7 +54,7 @@ def to_settle(stamp: Stamp, step: Step) -> Entry | None:
 
 def past_pivot(stamp: Stamp) -> bool:
     """Whether a step ran after which there is no way back."""
-    return any(entry.pivot and entry.outcome == "ok" for entry in stamp.history)
+    return any(entry.pivot and entry.outcome in PASSED for entry in stamp.history)
 
 
 def visit_of(stamp: Stamp, step: Step) -> int:

@@ -49,6 +49,14 @@ def join_message(run: str, fork: str) -> str:
     return _uuid5(run, f"join|{fork}")
 
 
+def repaired_message(held: str, step: str, operation: str, content: str, branch: str = "") -> str:
+    """The id that a repair by hand of a held message goes on from: the same when the same repair is repeated.
+
+    `content` is a digest of what makes the repair this one.
+    """
+    return _uuid5(held, f"{step}|{operation}|{branch}|{content}")
+
+
 def idempotency_key(run: str, step: str, action: str, branch: str = "", visit: int = 1) -> str:
     """The key that a handler gives to systems outside its database: the same over retries and re-deliveries."""
     return _uuid5(run, f"{branch}|{step}|{action}|{visit}")

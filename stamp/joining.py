@@ -217,7 +217,7 @@ class _Join:
             return None
         why = f"branch {', '.join(missing)} of {self.children} did not come in time"
         if not can_turn(self.workflow, base):
-            return Hold("missing", why)
+            return Hold("branches-missing", why)
         self._turn_all(error_of(step, TIMEOUT, why, self.now))
         return None
 

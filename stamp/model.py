@@ -67,6 +67,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     undoes: int | None = None
     """The `seq` of the entry that this one settles."""
     message: str | None = None
+    by: str | None = None
+    """Who did this by hand, in an entry that an operator wrote."""
+    why: str | None = None
+    """The operator's reason."""
 
 
 _TRAIL = msgspec.json.Decoder(list[Entry])

@@ -30,20 +30,27 @@ QUEUE = "stamp_held_queue"
 """The work queue it came from; absent when it never reached one."""
 EXCHANGE = "stamp_held_exchange"
 KEY = "stamp_held_key"
+TRACE = "stamp_held_trace"
+"""Where in the code the handler's exception came from: frames alone, no values. Absent when no handler raised."""
 RELEASED = "released."
 DETAIL_LIMIT = 2000
+TRACE_LIMIT = 2048
+"""Bytes."""
 ENVELOPE = "application/vnd.stamp.held+json"
 """Content type of a held message whose headers had to move into the body."""
 
-_OWN = (REASON, DETAIL, SERVICE, AT, QUEUE, EXCHANGE, KEY)
+_OWN = (REASON, DETAIL, SERVICE, AT, QUEUE, EXCHANGE, KEY, TRACE)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
 def park(
-    message: Message, *, service: str, reason: str, detail: str, now: float, origin: Mapping[str, str]
+    message: Message, *, service: str, reason: str, detail: str, now: float, origin: Mapping[str, str], trace: str = ""
 ) -> Publication:
-    """The publication that holds a message. `origin` names its `QUEUE`, or its `EXCHANGE` and `KEY`. Always fits."""
+    """The publication that holds a message. `origin` names its `QUEUE`, or its `EXCHANGE` and `KEY`. Always fits.
+
+    `trace` is kept up to `TRACE_LIMIT` bytes, from its end.
+    """
     note: dict[str, Any] = {
         REASON: reason,
         DETAIL: _printable(detail),
@@ -51,6 +58,8 @@ def park(
         AT: int(now * 1000),
         **origin,
     }
+    if trace:
+        note[TRACE] = trace.encode(errors="replace")[-TRACE_LIMIT:].decode(errors="ignore")
     headers = {name: value for name, value in message.headers.items() if not name.startswith("x-") and name not in _OWN}
     own = {name: value for name, value in headers.items() if name in CARRIED and isinstance(value, str | int)}
     bare = {name: value for name, value in own.items() if name != STAMP}

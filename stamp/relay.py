@@ -29,7 +29,7 @@ class Relay:
     interval: float = 1.0
 
     async def run(self) -> None:
-        """Look for rows for ever. A store or broker that is away is waited for."""
+        """Look for rows for ever. A store or broker that is away is waited for; no error ends it: rows wait for it."""
         while True:
             await sleep(self.clock, 0 if await self._pass() else self.interval)
 
@@ -38,7 +38,9 @@ class Relay:
             return await self.once()
         except StoreUnavailable as error:
             log.warning("%s: the relay waits: %s", self.service, error)
-            return 0
+        except Exception:
+            log.exception("%s: the relay failed, and tries again", self.service)
+        return 0
 
     async def once(self) -> int:
         """Publish one batch of claimed rows; how many went out."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from brokers.clock import SystemClock
 from brokers.contract import Adopted, Broker, Consumer, Declarable, Publication
-from brokers.errors import NotFound
+from brokers.errors import BrokerError, NotFound
 from brokers.registry import broker_for
 from stamp import held, journal
 from stamp.codec import Codec
@@ -22,7 +22,7 @@ from stamp.nostore import NoStore
 from stamp.ports import Clock, Observer, Store, sleep
 from stamp.registry import store_for
 from stamp.relay import Relay
-from stamp.sending import Sender, Teller
+from stamp.sending import BACKOFF, Sender, Teller
 from stamp.trip import Station
 
 log = logging.getLogger("stamp")
@@ -168,9 +168,22 @@ class Runtime:
             self.tell(Paused(service=self.participant.name, what="queue", detail=str(gone), at=self.clock.now()))
             log.warning("%s: %s; declaring it again", self.participant.name, gone)
             await consumer.close()
-            await self.declare()
-            consumer = await self._subscribed(station)
+            consumer = await self._subscribed_anew(station)
             self.tell(Resumed(service=self.participant.name, what="queue", at=self.clock.now()))
+
+    async def _subscribed_anew(self, station: Station) -> Consumer:
+        """Declare and subscribe again, as soon as the broker lets us: who deleted a queue may have restarted it."""
+        tries = 0
+        while True:
+            try:
+                await self.declare()
+                return await self._subscribed(station)
+            except BrokerError as error:
+                if not (error.transient or isinstance(error, NotFound)):
+                    raise
+                log.warning("%s: declaring again waits: %s", self.participant.name, error)
+            await sleep(self.clock, BACKOFF[min(tries, len(BACKOFF) - 1)])
+            tries += 1
 
     async def _crew(self, road: Road, consumer: Consumer) -> NotFound | None:
         """Work with all hands until the consumer stops, or its queue is gone. Raises what a worker died of."""

@@ -11,6 +11,9 @@ import pytest
 
 from brokers.node import Node
 
+PLUGINS = ("rabbitmq_consistent_hash_exchange",)
+"""What the tests of sharded steps need; a server named by AMQP_URL must have it too."""
+
 
 class Server(Protocol):
     """Something that answers at a URL."""
@@ -33,7 +36,7 @@ def rabbitmq() -> Iterator[Server]:
     if url:
         yield RunningServer(url)
         return
-    with Node() as node:
+    with Node(plugins=PLUGINS) as node:
         yield node
 
 

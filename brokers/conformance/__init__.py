@@ -12,7 +12,17 @@ connections to one node. The node may be shared: every scenario uses names of it
 Scenarios are plain asserts with one deadline each; they need no test framework.
 """
 
-from brokers.conformance import consuming, dead_letters, declaring, faults, publishing, routing, streams
+from brokers.conformance import (
+    consuming,
+    dead_letters,
+    declaring,
+    faults,
+    hashing,
+    publishing,
+    routing,
+    streams,
+    taking_turns,
+)
 from brokers.conformance.runner import Scenario, run_scenario, scenarios_of
 from brokers.conformance.site import BrokerFactory, Cut
 
@@ -22,6 +32,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     *scenarios_of(consuming),
     *scenarios_of(dead_letters),
     *scenarios_of(declaring),
+    *scenarios_of(taking_turns),
+    *scenarios_of(hashing, needs="hash_exchanges"),
     *scenarios_of(streams, needs="streams"),
 )
 FAULT_SCENARIOS: tuple[Scenario, ...] = scenarios_of(faults)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import ModuleType
 
-Need = Literal["streams", "delivery_count", "at_least_once_dead_lettering"]
+Need = Literal["streams", "delivery_count", "at_least_once_dead_lettering", "hash_exchanges"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ BrokerFactory = Callable[[], AbstractAsyncContextManager[Broker]]
 Cut = Callable[[Broker], Awaitable[None]]
 """Breaks the connections of an open broker from outside, as a lost network would."""
 
+Kind = Literal["topic", "direct", "fanout", "x-consistent-hash"]
+HashOn = Literal["correlation_id", "message_id"] | None
+
 POLL_SECONDS = 0.01
 
 
@@ -57,9 +60,9 @@ class Site:
         assert self._cut is not None, "pass cut= to run_scenario"
         await self._cut(self.broker)
 
-    async def exchange(self, label: str, kind: Literal["topic", "direct", "fanout"] = "topic") -> str:
+    async def exchange(self, label: str, kind: Kind = "topic", *, hash_on: HashOn = None) -> str:
         """Declare an exchange; its name."""
-        await self.broker.declare([Exchange(self.name(label), kind)])
+        await self.broker.declare([Exchange(self.name(label), kind, hash_on)])
         return self.name(label)
 
     async def queue(self, label: str, **options: Any) -> str:

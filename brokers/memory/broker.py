@@ -14,7 +14,7 @@ from brokers.memory.node import MemoryNode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from brokers.contract import Clock, Declarable, Publication
+    from brokers.contract import Binding, Clock, Declarable, ExchangeBinding, Publication
     from brokers.errors import BrokerError
     from brokers.memory.queue import QueueCounts
 
@@ -75,6 +75,10 @@ class MemoryBroker:
         node = self._connected()
         for part in parts:
             node.declare(part)
+
+    async def unbind(self, binding: Binding | ExchangeBinding) -> None:
+        """Take a binding away; a missing one, or one between missing ends, is no error."""
+        self._connected().unbind(binding)
 
     async def delete_queue(self, name: str) -> None:
         """Delete a queue and what is in it."""

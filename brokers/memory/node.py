@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from brokers.contract import Binding, Declarable, Exchange, Message, Publication, Queue
+from brokers.contract import Binding, Declarable, Exchange, ExchangeBinding, Message, Publication, Queue
 from brokers.errors import BrokerError, NotFound, ProtocolMisuse, TopologyMismatch, Unroutable
 from brokers.framesize import refusal, sendable_headers
 from brokers.memory.deaths import Death, Reason, is_cycle, with_death
+from brokers.memory.hashing import bucket_of
 from brokers.memory.matching import topic_matches
 from brokers.memory.queue import Entry, MemoryQueue, QueueCounts, Surroundings
 from brokers.memory.stream import MemoryStream
@@ -23,6 +24,15 @@ Target = MemoryQueue | MemoryStream
 
 _CACHED_ROUTES = 10_000
 
+HASHING = "x-consistent-hash"
+
+
+class Route(NamedTuple):
+    """Where a key leads: to these targets, and to one queue behind each of these hashing exchanges."""
+
+    targets: tuple[Target, ...]
+    hashing: tuple[str, ...]
+
 
 class MemoryNode:
     """One broker without connections; nothing in it waits, so every call is atomic."""
@@ -31,9 +41,9 @@ class MemoryNode:
         self.tags = count(1)
         self._clock = clock
         self._exchanges: dict[str, Exchange] = {}
-        self._bindings: dict[str, dict[Binding, None]] = {}
+        self._bindings: dict[str, dict[Binding | ExchangeBinding, None]] = {}
         self._targets: dict[str, Target] = {}
-        self._routes: dict[tuple[str, str], tuple[Target, ...]] = {}
+        self._routes: dict[tuple[str, str], Route] = {}
         self._parked: list[tuple[MemoryQueue, Entry, Reason]] = []
 
     @property
@@ -55,7 +65,11 @@ class MemoryNode:
             case Queue():
                 self._declare_queue(part)
             case Binding():
-                self._bind(part)
+                self.target(part.queue)
+                self._bind(part, part.exchange)
+            case ExchangeBinding():
+                self._existing(part.exchange)
+                self._bind(part, part.source)
         self._retry_parked()
 
     def delete_queue(self, name: str) -> None:
@@ -66,8 +80,16 @@ class MemoryNode:
         self._routes.clear()
         self._parked = [parked for parked in self._parked if parked[0] is not target]
         for exchange, bindings in self._bindings.items():
-            self._bindings[exchange] = {binding: None for binding in bindings if binding.queue != name}
+            self._bindings[exchange] = {
+                binding: None for binding in bindings if isinstance(binding, ExchangeBinding) or binding.queue != name
+            }
         target.delete()
+
+    def unbind(self, binding: Binding | ExchangeBinding) -> None:
+        """Remove a binding, if it is there."""
+        source = binding.exchange if isinstance(binding, Binding) else binding.source
+        self._bindings.get(source, {}).pop(binding, None)
+        self._routes.clear()
 
     def publish(self, publication: Publication) -> BrokerError | None:
         """Route a message to every queue that should have it; the error when it can't be taken or routed."""
@@ -77,22 +99,25 @@ class MemoryNode:
         exchange, key = publication.exchange, publication.routing_key
         if exchange and exchange not in self._exchanges:
             return NotFound(f"exchange {exchange!r} does not exist")
-        targets = self.route(exchange, key)
+        message = _sent(publication.message)
+        targets = self.route(exchange, key, message)
         if not targets and publication.mandatory:
             return Unroutable(f"no queue is bound to exchange {exchange!r} for routing key {key!r}")
-        message = _sent(publication.message)
         for target in targets:
             target.put(message, exchange, key)
         return None
 
-    def route(self, exchange: str, key: str) -> tuple[Target, ...]:
-        """The queues and streams that a message with this key reaches, each once."""
+    def route(self, exchange: str, key: str, message: Message) -> tuple[Target, ...]:
+        """The queues and streams that this message with this key reaches, each once."""
         found = self._routes.get((exchange, key))
         if found is None:
             if len(self._routes) >= _CACHED_ROUTES:
                 self._routes.clear()
-            found = self._routes[exchange, key] = tuple(self._targets[name] for name in self._matching(exchange, key))
-        return found
+            found = self._routes[exchange, key] = self._followed(exchange, key)
+        if not found.hashing:
+            return found.targets
+        chosen = [target for name in found.hashing if (target := self._chosen(name, key, message)) is not None]
+        return tuple(dict.fromkeys((*found.targets, *chosen)))
 
     def queue(self, name: str) -> MemoryQueue:
         """The queue of that name. Raises `NotFound`, or `ProtocolMisuse` for a stream."""
@@ -125,7 +150,7 @@ class MemoryNode:
             return
         key = entry.routing_key if queue.spec.dead_letter_key is None else queue.spec.dead_letter_key
         message = with_death(entry.message, self._death(queue, entry, reason))
-        targets = self.route(exchange, key)
+        targets = self.route(exchange, key, message)
         if not targets and queue.spec.at_least_once:
             self._parked.append((queue, entry, reason))
         for target in targets:
@@ -153,18 +178,42 @@ class MemoryNode:
             return MemoryStream(part, self._clock)
         return MemoryQueue(part, Surroundings(self._clock, self.dead_letter, self.delete_queue))
 
-    def _bind(self, part: Binding) -> None:
-        self.target(part.queue)
-        if part.exchange not in self._exchanges:
-            raise NotFound(f"exchange {part.exchange!r} does not exist")
-        self._bindings[part.exchange][part] = None
+    def _existing(self, exchange: str) -> Exchange:
+        found = self._exchanges.get(exchange)
+        if found is None:
+            raise NotFound(f"exchange {exchange!r} does not exist")
+        return found
+
+    def _bind(self, part: Binding | ExchangeBinding, source: str) -> None:
+        if self._existing(source).kind == HASHING and not part.key.isdecimal():
+            raise TopologyMismatch(f"{part}: the key of a binding to a hashing exchange is its weight, a number")
+        self._bindings[source][part] = None
         self._routes.clear()
 
-    def _matching(self, exchange: str, key: str) -> list[str]:
+    def _followed(self, exchange: str, key: str) -> Route:
+        """Follow the bindings from exchange to exchange; a hashing exchange is where a message decides the way."""
         if not exchange:
-            return [key] if key in self._targets else []
-        bindings = self._bindings.get(exchange, {})
-        return list(dict.fromkeys(b.queue for b in bindings if self._matches(self._exchanges[exchange], b.key, key)))
+            return Route((self._targets[key],) if key in self._targets else (), ())
+        ahead = [exchange] if exchange in self._exchanges else []
+        queues: dict[str, None] = {}
+        for place in ahead:  # grows on the way
+            known = self._exchanges[place]
+            found = [binding for binding in self._bindings[place] if self._matches(known, binding.key, key)]
+            queues.update((binding.queue, None) for binding in found if isinstance(binding, Binding))
+            ways = dict.fromkeys(binding.exchange for binding in found if isinstance(binding, ExchangeBinding))
+            ahead.extend(way for way in ways if way not in ahead)
+        hashing = tuple(place for place in ahead if self._exchanges[place].kind == HASHING)
+        return Route(tuple(self._targets[name] for name in queues), hashing)
+
+    def _chosen(self, exchange: str, key: str, message: Message) -> Target | None:
+        """The one queue of a hashing exchange that this message belongs to; a weight is a number of buckets."""
+        bindings = [bound for bound in self._bindings[exchange] if isinstance(bound, Binding)]
+        buckets = [bound.queue for bound in bindings for _ in range(int(bound.key))]
+        if not buckets:
+            return None
+        property_ = self._exchanges[exchange].hash_on
+        value = key if property_ is None else getattr(message, property_) or ""
+        return self._targets[buckets[bucket_of(value, len(buckets))]]
 
     def _matches(self, exchange: Exchange, pattern: str, key: str) -> bool:
         match exchange.kind:
@@ -174,6 +223,8 @@ class MemoryNode:
                 return pattern == key
             case "topic":
                 return topic_matches(pattern, key)
+            case "x-consistent-hash":
+                return False  # `_chosen` decides.
 
     def _death(self, queue: MemoryQueue, entry: Entry, reason: Reason) -> Death:
         return Death(

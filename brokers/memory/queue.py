@@ -68,8 +68,8 @@ class Surroundings(NamedTuple):
 class MemoryQueue:
     """First in, first out; what comes back goes to its old place.
 
-    Deliveries are pushed to subscribers as soon as they have credit, round robin, so `ready` never holds a
-    message that somebody could take.
+    Deliveries are pushed to subscribers as soon as they have credit, round robin (or all to the first), so `ready`
+    never holds a message that somebody could take.
     """
 
     def __init__(self, spec: Queue, around: Surroundings) -> None:
@@ -169,6 +169,8 @@ class MemoryQueue:
         self._around.delete(self.spec.name)
 
     def _next_subscriber(self) -> Subscriber | None:
+        if self.spec.single_active_consumer and self.subscribers:
+            return self.subscribers[0] if self.subscribers[0].credit > 0 else None
         for _ in range(len(self.subscribers)):
             subscriber = self.subscribers[0]
             self.subscribers.rotate(-1)

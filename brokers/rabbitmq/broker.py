@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from brokers.contract import Capabilities
 from brokers.rabbitmq.chores import Chores
-from brokers.rabbitmq.connection import Link, split_urls
+from brokers.rabbitmq.connection import Link, split_urls, spread
 from brokers.rabbitmq.consuming import RabbitConsumer, RabbitReader
 from brokers.rabbitmq.declaring import Desk
 from brokers.rabbitmq.fastpath import best_wire
@@ -18,7 +18,7 @@ from brokers.rabbitmq.wire import PlainWire
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from brokers.contract import Declarable, Publication
+    from brokers.contract import Binding, Declarable, ExchangeBinding, Publication
     from brokers.errors import BrokerError
     from brokers.rabbitmq.wire import Wire
 
@@ -26,21 +26,24 @@ if TYPE_CHECKING:
 class RabbitBroker:
     """RabbitMQ 3.10 or newer. Two connections: one publishes and may be blocked by an alarm, one does the rest.
 
-    `url` may name several nodes, separated by commas; the first that answers is used, and the others after a
-    loss. `heartbeat` (seconds) notices a dead link after about three times its value. `timeout` (seconds) bounds
+    `url` may name several nodes, separated by commas. Each broker object begins at one of them by chance, its two
+    connections at different ones, so that processes spread over the nodes; after a loss the next node is used.
+    `heartbeat` (seconds) notices a dead link after about three times its value. `timeout` (seconds) bounds
     every question to the broker, a confirm included. `fast=False` keeps to the public calls of aio-pika.
     """
 
     def __init__(
         self, url: str, *, heartbeat: int = 10, timeout: float = 10.0, name: str | None = None, fast: bool = True
     ) -> None:
-        urls = split_urls(url)
+        urls = spread(split_urls(url))
         label = name or "stamp"
         self._timeout = timeout
         self._chores = Chores()
         self._wire: Wire = best_wire() if fast else PlainWire()
         self._out = Link(urls, self._chores, name=f"{label} (publish)", heartbeat=heartbeat, timeout=timeout)
-        self._in = Link(urls, self._chores, name=f"{label} (consume)", heartbeat=heartbeat, timeout=timeout)
+        self._in = Link(
+            urls[1:] + urls[:1], self._chores, name=f"{label} (consume)", heartbeat=heartbeat, timeout=timeout
+        )
         self._publisher = Publisher(self._out, self._wire, self._chores, timeout=timeout)
         self._desk = Desk(self._in, self._chores, timeout=timeout)
         self._feeds: list[RabbitConsumer | RabbitReader] = []
@@ -79,6 +82,10 @@ class RabbitBroker:
         """Create what is missing, in the order given. Raises `TopologyMismatch` naming the part, or `NotFound`."""
         for part in parts:
             await self._desk.declare(part)
+
+    async def unbind(self, binding: Binding | ExchangeBinding) -> None:
+        """Take a binding away; a missing one, or one between missing ends, is no error."""
+        await self._desk.unbind(binding)
 
     async def delete_queue(self, name: str) -> None:
         """Delete a queue and what is in it; a missing queue is no error."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -29,6 +30,11 @@ def split_urls(url: str) -> list[str]:
         if urlsplit(part).scheme not in {"amqp", "amqps"} or not urlsplit(part).hostname:
             raise ProtocolMisuse(f"{censored(part)!r} is no AMQP URL (fix: amqp://user:password@host:5672/vhost)")
     return urls
+
+
+def spread(urls: Sequence[str]) -> list[str]:
+    """The same nodes in an order of chance: no node gets every process, nor after a loss its whole neighbour's load."""
+    return random.sample(urls, len(urls))
 
 
 def censored(url: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
-from brokers.contract import Binding, Declarable, Exchange, Queue
-from brokers.errors import NotFound
+from brokers.contract import Binding, Declarable, Exchange, ExchangeBinding, Queue
+from brokers.errors import NotFound, ProtocolMisuse
 from brokers.rabbitmq.consuming import OFFSET, offset_of
 from brokers.rabbitmq.foreign import translated
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from brokers.rabbitmq.connection import Link
 
 T = TypeVar("T")
+
+HASH_PLUGIN = "rabbitmq_consistent_hash_exchange"
+"""Ships with the server, not enabled by default."""
 
 _WHOLE_CHUNK = 65_535
 """Prefetch that is never the limit when a stream's last chunk is read."""
@@ -38,7 +41,14 @@ class Desk:
 
     async def declare(self, part: Declarable) -> None:
         """Create it when it is missing. Raises `TopologyMismatch` naming the part, or `NotFound`."""
-        await self._ask(f"declaring {part}", lambda underlay: declare_part(underlay, part, self._timeout))
+        try:
+            await self._ask(f"declaring {part}", lambda underlay: declare_part(underlay, part, self._timeout))
+        except ProtocolMisuse as error:
+            raise _with_fix(error) from error
+
+    async def unbind(self, binding: Binding | ExchangeBinding) -> None:
+        """Take a binding away; RabbitMQ calls it done when there was none."""
+        await self._ask(f"removing {binding}", lambda underlay: unbind_part(underlay, binding, self._timeout))
 
     async def delete_queue(self, name: str) -> None:
         """Delete a queue; a missing one is no error."""
@@ -76,14 +86,35 @@ class Desk:
 async def declare_part(underlay: Underlay, part: Declarable, timeout: float) -> None:
     """Create one part; raises what aiormq raises, which closes the channel."""
     match part:
-        case Exchange(name, kind):
-            await underlay.exchange_declare(name, exchange_type=kind, durable=True, timeout=timeout)
+        case Exchange(name, kind, hash_on):
+            arguments: dict[str, Any] = {} if hash_on is None else {"hash-property": hash_on}
+            await underlay.exchange_declare(
+                name, exchange_type=kind, durable=True, arguments=arguments, timeout=timeout
+            )
         case Queue():
             await underlay.queue_declare(part.name, durable=True, arguments=arguments_of(part), timeout=timeout)
         case Binding(queue, exchange, key):
             await underlay.queue_bind(queue, exchange, key, timeout=timeout)
+        case ExchangeBinding(exchange, source, key):
+            await underlay.exchange_bind(exchange, source, key, timeout=timeout)
         case _:
             assert_never(part)
+
+
+async def unbind_part(underlay: Underlay, binding: Binding | ExchangeBinding, timeout: float) -> None:
+    """Remove one binding."""
+    match binding:
+        case Binding(queue, exchange, key):
+            await underlay.queue_unbind(queue, exchange, key, timeout=timeout)
+        case ExchangeBinding(exchange, source, key):
+            await underlay.exchange_unbind(exchange, source, key, timeout=timeout)
+
+
+def _with_fix(error: ProtocolMisuse) -> ProtocolMisuse:
+    """The broker's word about an exchange type that it does not know names no remedy."""
+    if "unknown exchange type 'x-consistent-hash'" not in str(error):
+        return error
+    return ProtocolMisuse(f"{error} (fix: on every node run `rabbitmq-plugins enable {HASH_PLUGIN}`)")
 
 
 def arguments_of(queue: Queue) -> dict[str, Any]:
@@ -99,6 +130,9 @@ def arguments_of(queue: Queue) -> dict[str, Any]:
         "x-max-age": queue.max_age,
         "x-max-length-bytes": queue.max_bytes,
         "x-expires": queue.expires_ms,
+        "x-single-active-consumer": queue.single_active_consumer or None,
+        # Without it every leader sits on the node that the declaring service happened to talk to.
+        "x-queue-leader-locator": "balanced" if queue.kind == "quorum" else None,
     }
     return {name: value for name, value in arguments.items() if value is not None}
 

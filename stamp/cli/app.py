@@ -33,6 +33,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Repair": {
         "held": ("stamp.cli.held:held", "List, show and release held messages."),
+        "audit": ("stamp.cli.audit:audit", "Account for every run; find and send again what is missing."),
+        "db": ("stamp.cli.db:db", "The toolkit's tables: upgrade, status, prune, print."),
     },
     "Define": {
         "workflows": ("stamp.cli.workflows:workflows", "Show the tables of the workflows of an app."),

@@ -91,7 +91,7 @@ def sql(schema: Schema) -> str:
 
 async def upgrade(store: object) -> Sequence[int]:
     """Apply what is missing, all of it in one transaction; the numbers that were applied. Idempotent."""
-    target = _migratable(store)
+    target = migratable(store)
     schema = target.schema
     async with target.altering() as execute:
         await _prepare(execute, schema)
@@ -104,7 +104,7 @@ async def upgrade(store: object) -> Sequence[int]:
 
 async def status(store: object) -> Status:
     """Which files the tables have and which this library knows. Creates nothing."""
-    target = _migratable(store)
+    target = migratable(store)
     async with target.altering() as execute:
         found = await execute(target.schema.has_meta, (target.schema.meta,))
         applied = await _applied(execute, target.schema) if found else []
@@ -138,7 +138,8 @@ def _foundation(schema: Schema) -> list[str]:
     return [*place, schema.create_meta]
 
 
-def _migratable(store: Any) -> Migratable:
+def migratable(store: Any) -> Migratable:
+    """The store as one that has tables. Raises `BadConfiguration` otherwise."""
     if hasattr(store, "altering"):
         return store  # type: ignore[no-any-return]
     raise BadConfiguration(f"{type(store).__name__} has no tables to migrate", fix="name a database store")

@@ -38,6 +38,7 @@ class SQLAlchemyStore:
     `prefix` on SQLite and lie in `schema` on PostgreSQL. With a URL the engine is the store's own, and SQLite runs in
     WAL with `synchronous=FULL`; an engine that is passed in keeps its owner's settings and is not disposed of. On
     SQLite transactions of one store object take turns. Rows that `emit` writes are leased for `lease` seconds.
+    `upgrade=False` leaves the tables as they are.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class SQLAlchemyStore:
         schema: str = "stamp",
         lease: float = 10.0,
         now: Callable[[], float] = time.time,
+        upgrade: bool = True,
     ) -> None:
         self._owned = isinstance(engine, str)
         self._engine = _engine(engine) if isinstance(engine, str) else engine
@@ -57,6 +59,7 @@ class SQLAlchemyStore:
         self._session: SessionFactory = session or self._default_session
         self._leases = Leases(seconds=lease, now=now)
         self._sent = SentBuffer()
+        self._upgrade = upgrade
         self._turn = Turn()
         self._open = False
 
@@ -67,7 +70,8 @@ class SQLAlchemyStore:
         self._turn = Turn()
         self._open = True
         try:
-            await migrate.upgrade(self)
+            if self._upgrade:
+                await migrate.upgrade(self)
         except BaseException:
             self._open = False
             await self._dispose()

@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 
 import brokers.memory.consumer as consumer_module
 import brokers.memory.node as node_module
-from brokers.contract import Binding, Declarable, Delivery, Exchange, Publication, Recorded
+from brokers.contract import Binding, Declarable, Delivery, Exchange, Publication, Queue, Recorded
 from brokers.errors import BrokerError, MessageTooLarge, ProtocolMisuse, Unroutable
 from brokers.memory import MemoryBroker, MemoryNode
 from brokers.memory.bell import Bell
@@ -100,18 +101,19 @@ def a_direct_exchange_knows_wildcards(patch: pytest.MonkeyPatch) -> None:
 
 
 def each_matching_binding_gives_a_copy(patch: pytest.MonkeyPatch) -> None:
-    def matching(self: MemoryNode, exchange: str, key: str) -> list[str]:
-        if not exchange:
-            return [key] if key in self._targets else []
+    def route(self: MemoryNode, exchange: str, key: str, message: Any) -> tuple[Any, ...]:
+        if exchange not in self._exchanges:
+            return tuple(self._targets[name] for name in (key,) if not exchange and name in self._targets)
         kind = self._exchanges[exchange]
-        return [b.queue for b in self._bindings[exchange] if self._matches(kind, b.key, key)]
+        matching = (b for b in self._bindings[exchange] if self._matches(kind, b.key, key))
+        return tuple(self._targets[b.queue] for b in matching if isinstance(b, Binding))
 
-    patch.setattr(MemoryNode, "_matching", matching)
+    patch.setattr(MemoryNode, "route", route)
 
 
 def only_the_first_bound_queue_gets_it(patch: pytest.MonkeyPatch) -> None:
-    matching = MemoryNode._matching
-    patch.setattr(MemoryNode, "_matching", lambda self, exchange, key: matching(self, exchange, key)[:1])
+    route = MemoryNode.route
+    patch.setattr(MemoryNode, "route", lambda self, exchange, key, message: route(self, exchange, key, message)[:1])
 
 
 def the_redelivered_flag_is_lost(patch: pytest.MonkeyPatch) -> None:
@@ -278,6 +280,55 @@ def the_last_to_come_expires_first(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryQueue, "_expire", backwards)
 
 
+def all_consumers_are_active(patch: pytest.MonkeyPatch) -> None:
+    init = MemoryQueue.__init__
+
+    def shared(self: MemoryQueue, spec: Queue, around: Any) -> None:
+        init(self, replace(spec, single_active_consumer=False), around)
+
+    patch.setattr(MemoryQueue, "__init__", shared)
+
+
+def the_last_consumer_is_the_active_one(patch: pytest.MonkeyPatch) -> None:
+    def first(self: MemoryQueue, subscriber: Any) -> None:
+        self.subscribers.appendleft(subscriber)
+        self.dispatch()
+
+    patch.setattr(MemoryQueue, "subscribe", first)
+
+
+def the_routing_key_is_always_hashed(patch: pytest.MonkeyPatch) -> None:
+    chosen = MemoryNode._chosen
+
+    def by_key(self: MemoryNode, exchange: str, key: str, message: Any) -> Any:
+        return chosen(self, exchange, key, replace(message, correlation_id=key))
+
+    patch.setattr(MemoryNode, "_chosen", by_key)
+
+
+def the_hash_changes_with_every_message(patch: pytest.MonkeyPatch) -> None:
+    turns = count()
+    patch.setattr(node_module, "bucket_of", lambda _value, buckets: next(turns) % buckets)
+
+
+def everything_falls_into_one_bucket(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(node_module, "bucket_of", lambda _value, _buckets: 0)
+
+
+def nothing_is_ever_unbound(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemoryNode, "unbind", lambda _self, _binding: None)
+
+
+def bindings_between_exchanges_are_forgotten(patch: pytest.MonkeyPatch) -> None:
+    bind = MemoryNode._bind
+
+    def only_queues(self: MemoryNode, part: Any, source: str) -> None:
+        if isinstance(part, Binding):
+            bind(self, part, source)
+
+    patch.setattr(MemoryNode, "_bind", only_queues)
+
+
 def a_mismatch_is_accepted(patch: pytest.MonkeyPatch) -> None:
     declare = MemoryNode.declare
 
@@ -303,13 +354,13 @@ def declaring_again_empties_the_queue(patch: pytest.MonkeyPatch) -> None:
 
 
 def bindings_to_nowhere_are_accepted(patch: pytest.MonkeyPatch) -> None:
-    bind = MemoryNode._bind
+    declare = MemoryNode.declare
 
-    def lenient(self: MemoryNode, part: Binding) -> None:
-        if part.queue in self._targets and part.exchange in self._exchanges:
-            bind(self, part)
+    def lenient(self: MemoryNode, part: Declarable) -> None:
+        with suppress(node_module.NotFound):
+            declare(self, part)
 
-    patch.setattr(MemoryNode, "_bind", lenient)
+    patch.setattr(MemoryNode, "declare", lenient)
 
 
 def deleting_a_missing_queue_raises(patch: pytest.MonkeyPatch) -> None:

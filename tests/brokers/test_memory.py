@@ -11,6 +11,7 @@ import pytest
 from brokers.contract import Binding, Exchange, Message, Publication, Queue
 from brokers.errors import BrokerUnreachable, ProtocolMisuse
 from brokers.memory import MemoryBroker
+from brokers.memory.hashing import bucket_of
 from brokers.memory.matching import topic_matches
 from brokers.memory.queue import QueueCounts
 from brokers.memory.stream import MemoryStream
@@ -234,3 +235,14 @@ def test_an_age_without_a_unit_is_refused() -> None:
 def test_many_wildcards_are_matched_at_once() -> None:
     assert not topic_matches(".".join(["#", "a"] * 30), ".".join(["a"] * 29))
     assert topic_matches(".".join(["#", "a"] * 30), ".".join(["a"] * 30))
+
+
+def test_a_value_keeps_its_bucket_in_every_process_and_version() -> None:
+    assert [bucket_of(f"run {number}", 8) for number in range(10)] == [4, 2, 5, 4, 5, 4, 1, 7, 3, 3]
+
+
+def test_one_bucket_more_moves_one_value_in_that_many() -> None:
+    values = [f"run {number}" for number in range(4000)]
+    moved = [value for value in values if bucket_of(value, 4) != bucket_of(value, 5)]
+    assert {bucket_of(value, 5) for value in moved} == {4}
+    assert len(moved) == pytest.approx(800, rel=0.15)

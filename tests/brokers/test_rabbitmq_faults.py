@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from brokers.contract import Consumer, Message, Publication, Queue
+from brokers.contract import Consumer, Exchange, Message, Publication, Queue
 from brokers.errors import (
     AccessRefused,
     BrokerError,
@@ -339,3 +339,15 @@ async def consume_until(consumer: Consumer, seen: set[bytes], enough: Callable[[
             deliveries = await consumer.receive(10)
             seen |= {delivery.message.body for delivery in deliveries}
             await consumer.ack(deliveries)
+
+
+def test_an_exchange_that_needs_a_plugin_says_which(rabbitmq_faults: Node) -> None:
+    async def scenario() -> None:
+        broker = RabbitBroker(rabbitmq_faults.url)
+        await broker.open()
+        with pytest.raises(ProtocolMisuse, match="rabbitmq-plugins enable rabbitmq_consistent_hash_exchange"):
+            await broker.declare([Exchange("shards", "x-consistent-hash", "correlation_id")])
+        await broker.declare([Exchange("events")])  # the refusal closed a connection; the next call has a new one
+        await broker.close()
+
+    asyncio.run(scenario())

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from brokers.contract import Binding, Exchange, Queue
+from brokers.contract import Binding, Exchange, ExchangeBinding, Queue
 from brokers.errors import ProtocolMisuse
 from brokers.memory import MemoryBroker
 from brokers.topology import Topology, check, declare
@@ -71,11 +71,12 @@ def test_parts_are_found_by_name() -> None:
 
 
 def test_plain_data_leaves_out_defaults_and_reads_back() -> None:
-    topology = Topology([EVENTS, DEAD, WORK, GRAVE, Binding("grave", "dead")])
+    topology = Topology([EVENTS, DEAD, WORK, GRAVE, Binding("grave", "dead"), ExchangeBinding("dead", "events")])
     assert topology.to_dict() == {
         "exchanges": [{"name": "events"}, {"name": "dead", "kind": "fanout"}],
         "queues": [{"name": "grave"}, {"name": "work", "dead_letter_exchange": "dead"}],
         "bindings": [{"queue": "grave", "exchange": "dead"}],
+        "exchange_bindings": [{"exchange": "dead", "source": "events"}],
     }
     assert set(Topology.from_dict(topology.to_dict())) == set(topology)
 

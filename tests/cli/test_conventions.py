@@ -55,6 +55,7 @@ def test_the_examples_of_the_help_run(desk: Desk, name: str) -> None:
     desk.start(services=ALL, until="held")
     desk.start(3, services=["assignment"], until="TicketAssigned")
     desk.call("schemas", "freeze", "app")
+    desk.call("db", "upgrade", "--store", "sqlite:///assignment.db")
     (held,) = desk.call("list", "--status", "held", "-o", "name").stdout.split()
     for example in examples(NAMED[name]):
         assert _run(desk, example, held) == 0, example

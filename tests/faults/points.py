@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 PATH: ContextVar[str] = ContextVar("path", default="forward")
-"""Set to `start` by the task that starts runs; the relay is known by its task's name."""
+"""Set to `start` by the task that starts runs, to `relay` by whoever claims rows of a dead process."""
 
 LEAST_BYTES = 0.005
 """Seconds for bytes that were handed to the event loop to leave the process; a confirm takes longer."""

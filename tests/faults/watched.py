@@ -11,7 +11,7 @@ from brokers.contract import Broker, Consumer, Delivery, Publication
 from brokers.errors import BrokerError
 from stamp.codec import Codec
 from stamp.ports import Store, Transaction
-from tests.faults.points import LEAST_BYTES, Trap, die
+from tests.faults.points import LEAST_BYTES, PATH, Trap, die
 
 Outcomes = Sequence[BrokerError | None]
 
@@ -73,12 +73,15 @@ class WatchedStore:
         await self._inner.flush()
         if buffered:
             self._trap.strike("flush", "after")
+        if PATH.get() == "relay":
+            PATH.set("forward")
 
     async def claim(self, limit: int, *, lease: float) -> Sequence[Publication]:
         """As the store's; a claim of nothing is met `before` only."""
         self._trap.strike("claim", "before")
         rows = await self._inner.claim(limit, lease=min(lease, self._lease))
         if rows:
+            PATH.set("relay")  # A worker that met a duplicate relays too, until the flush at the end.
             self._trap.strike("claim", "after")
         return rows
 

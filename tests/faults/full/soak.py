@@ -20,7 +20,7 @@ from brokers.node import Node
 from stamp.testing.postgres import PostgresCluster
 from tests.faults.account import Account
 from tests.faults.conftest import Lines
-from tests.faults.play import SQLITE, Child, Play, playing, schemas
+from tests.faults.play import SQLITE, Child, Play, playing, schemas, until
 
 RUNS = int(os.environ.get("RUNS", "10000"))
 SEED = int(os.environ.get("SEED", str(time.time_ns() % 1_000_000)))
@@ -70,6 +70,10 @@ class Soak:
         elif code >= 0:
             self.early += 1
 
+    async def serving(self) -> bool:
+        """Whether every process serves."""
+        return all(child.ended is None and child.served for child in self.play.children)
+
     async def trouble(self) -> None:
         """Kill something, then something else, until it is over."""
         await asyncio.to_thread(self.node.flush)
@@ -112,8 +116,7 @@ async def soaked(soak: Soak) -> Account:
     finally:
         soak.over = True
         await trouble
-        for child in play.children:
-            await child.ready()
+        await until(soak.serving, 60.0, lambda: "\n".join(child.tail() for child in play.children))
         keeping.cancel()
     return await play.ended()
 
