@@ -32,15 +32,23 @@ def placed(arrival: Arrival, name: str) -> Placed | None:
     return _timer(arrival, step) if kind == "timer" else _backward(arrival, step)
 
 
+def inside(workflow: Workflow, stamp: Stamp, step: Step) -> Stamp:
+    """The stamp as the step sees it that consumes the stamp's event: with the branch that a shared event opens for it.
+
+    A stamp that has its branch already (a repaired message) is left as it is.
+    """
+    steps = workflow.table.consumers.get(stamp.event, ())
+    if len(steps) < 2 or depth(stamp.branch) == len(workflow.table.contexts[step.name]):  # noqa: PLR2004
+        return stamp
+    return stamp.having({"branch": branch_of(_fork(workflow, stamp), steps.index(step), len(steps))})
+
+
 def _event(arrival: Arrival, step: Step) -> Placed | None:
     workflow, stamp = arrival.workflow, arrival.stamp
     if stamp.event in step.events:
         if step.joins:
             return _at(arrival, step, role="child", place=_innermost(stamp))
-        inside = (
-            stamp.having({"branch": _own_branch(workflow, stamp, step)}) if _shared(workflow, stamp.event) else stamp
-        )
-        return inside, _position(arrival, step)
+        return inside(workflow, stamp, step), _position(arrival, step)
     if step.joins and stamp.event in workflow.table.closed_by(step):
         return _at(arrival, step, role="base", place=_opened(workflow, stamp))
     return None
@@ -74,28 +82,18 @@ def _position(arrival: Arrival, step: Step, action: Action = "do") -> Position:
     return Position(step=step, action=action, message_id=arrival.message.message_id, attempt=arrival.attempt)
 
 
-def _shared(workflow: Workflow, event: str) -> bool:
-    """Whether the event opens a static fork: one message for several steps."""
-    return len(workflow.table.consumers[event]) > 1
-
-
-def _own_branch(workflow: Workflow, stamp: Stamp, step: Step) -> str:
-    steps = workflow.table.consumers[stamp.event]
-    return branch_of(_fork(stamp), steps.index(step), len(steps))
-
-
 def _opened(workflow: Workflow, stamp: Stamp) -> Place:
     """The fork that this very message opens."""
     if workflow.table.dynamic(stamp.event):
         return _innermost(stamp)
-    return Place(stamp.branch, _fork(stamp), -1, len(workflow.table.consumers[stamp.event]))
+    return Place(stamp.branch, _fork(workflow, stamp), -1, len(workflow.table.consumers[stamp.event]))
 
 
-def _fork(stamp: Stamp) -> str:
-    last = stamp.last_entry()
-    return (
-        fork_of(stamp.branch, START, 1) if last is None else fork_of(stamp.branch, last["step"], last.get("visit", 1))
-    )
+def _fork(workflow: Workflow, stamp: Stamp) -> str:
+    """The fork at the last step that ran; entries that repairs wrote name no step."""
+    known = workflow.table.steps
+    last = next((entry for entry in reversed(stamp.history) if entry.step in known), None)
+    return fork_of(stamp.branch, START, 1) if last is None else fork_of(stamp.branch, last.step, last.visit)
 
 
 def _innermost(stamp: Stamp) -> Place:
