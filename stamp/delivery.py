@@ -26,19 +26,16 @@ from stamp.events import MessageHeld, Paused, Resumed
 from stamp.failure import trimmed
 from stamp.hop import Hop
 from stamp.joining import meet
-from stamp.model import Fail, RetryLater, epoch
+from stamp.model import Fail, RetryLater
 from stamp.nostore import NoStore
 from stamp.placing import placed
 from stamp.ports import Clock, OutOfTime, Store, Transaction, sleep, within
 from stamp.relay import Relay
 from stamp.sending import Sender, Teller
-from stamp.trip import Settler, Station, Trip, facts_of, rewind, sure
+from stamp.trip import Settler, Station, Trip, expires_of, facts_of, rewind, sure
 from stamp.workflow import Step, Workflow
 
 log = logging.getLogger("stamp")
-
-GRACE = 86400.0
-"""Seconds past a run's deadline for which the inbox still knows its messages: late duplicates are still found."""
 
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -172,11 +169,7 @@ class Road:
     async def _first_seen(self, tx: Transaction, trip: Trip) -> bool:
         arrival = sure(trip.arrival)
         message_id = arrival.message.message_id
-        return await tx.first_seen(self.station.queue, message_id, expires=self._expires(arrival))
-
-    def _expires(self, arrival: Arrival) -> float | None:
-        deadline = arrival.stamp.deadline
-        return None if deadline is None else epoch(deadline) + GRACE
+        return await tx.first_seen(self.station.queue, message_id, expires=expires_of(arrival.stamp))
 
     async def _meet(self, tx: Transaction, trip: Trip) -> bool:
         """Whether the handler has its turn: in a join, not before the branches that it waits for have come."""
@@ -226,7 +219,7 @@ class Road:
                 trip.messages = self._publications(arrival, decision)
                 await tx.emit(trip.messages, run=arrival.stamp.run)
                 for join, rows in trip.rows.items():
-                    await tx.put_arrivals(join, rows, expires=self._expires(arrival))
+                    await tx.put_arrivals(join, rows, expires=expires_of(arrival.stamp))
                 trip.fate = "forward"
             case Again() as again:
                 trip.messages = [outgoing.again(message, self.station.queue, attempt=again.attempt, delay=again.delay)]

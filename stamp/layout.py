@@ -12,6 +12,9 @@ HELD = "stamp.held"
 JOURNAL = "stamp.journal"
 DELAY = "stamp.delay."
 
+OVERDUE = "overdue"
+"""The routing key of the notice that a run has not ended by its deadline."""
+
 DELIVERY_LIMIT = 100
 """Redeliveries of a work queue before the broker itself parks the message: set explicitly because 4.x has a default
 of 20, high because lost connections count too. It guards against messages that kill the process; it is not the
@@ -47,6 +50,21 @@ def undo_key(step: str) -> str:
 def end_key(outcome: str) -> str:
     """The routing key of the terminal notice: `end.completed`, `end.compensated` or `end.failed`."""
     return f"end.{outcome}"
+
+
+def watch_queue(service: str, workflow: str) -> str:
+    """Where the ends and deadlines of runs come to the service that started them."""
+    return f"{service}.{workflow}.watch"
+
+
+def watch_parts(service: str, workflow: str) -> list[Declarable]:
+    """A watch queue, bound to every end of the workflow's runs."""
+    queue = watch_queue(service, workflow)
+    return [
+        Exchange(workflow),
+        Queue(name=queue, dead_letter_exchange=HELD, dead_letter_key=service, delivery_limit=DELIVERY_LIMIT),
+        *(Binding(queue, workflow, end_key(outcome)) for outcome in ("completed", "compensated", "failed")),
+    ]
 
 
 def held_parts(service: str) -> list[Declarable]:

@@ -81,7 +81,11 @@ def again(message: Message, queue: str, *, attempt: int, delay: float) -> Public
     return Publication(delay_exchange(rung(delay)), queue, replace(message, headers={**headers, ATTEMPT: attempt}))
 
 
+def resent(message: Message) -> Message:
+    """The same message once more, without what belongs to its last delivery."""
+    return replace(message, headers={name: value for name, value in message.headers.items() if name in CARRIED})
+
+
 def wait(message: Message, queue: str, *, left: float) -> Publication:
     """A timer on its way: the same message, to come back to `queue` no later than `left` seconds from now."""
-    headers = {name: value for name, value in message.headers.items() if name in CARRIED}
-    return Publication(delay_exchange(rung_below(left)), queue, replace(message, headers=headers))
+    return Publication(delay_exchange(rung_below(left)), queue, resent(message))

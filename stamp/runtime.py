@@ -7,9 +7,10 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from brokers.clock import SystemClock
-from brokers.contract import Adopted, Broker, Consumer, Declarable, Publication
+from brokers.contract import Adopted, Broker, Consumer, Declarable, Delivery, Publication
 from brokers.errors import BrokerError, NotFound
 from brokers.registry import broker_for
 from stamp import held, journal
@@ -23,12 +24,19 @@ from stamp.ports import Clock, Observer, Store, sleep
 from stamp.registry import store_for
 from stamp.relay import Relay
 from stamp.sending import BACKOFF, Sender, Teller
-from stamp.trip import Station
+from stamp.trip import Settler, Station
+from stamp.watching import Sentry, Watch
 
 log = logging.getLogger("stamp")
 
 DRAIN = 30.0
 """Seconds that deliveries in hand get to finish when a service stops; what is left the broker gives out again."""
+
+
+class Carrier(Protocol):
+    """What works off a queue."""
+
+    async def travel(self, deliveries: Sequence[Delivery], settler: Settler) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +50,18 @@ class Participant:
     observers: Sequence[Observer]
     concurrency: int
     batch: int
+    sentries: Sequence[Sentry] = ()
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that it consumes."""
+        return [*(station.queue for station in self.stations), *(sentry.queue for sentry in self.sentries)]
 
     @property
     def exchanges(self) -> list[str]:
         """The workflow exchanges it takes part in."""
-        return list(dict.fromkeys(flow.name for station in self.stations for flow in station.versions.values()))
+        served = [station.versions for station in self.stations] + [sentry.versions for sentry in self.sentries]
+        return list(dict.fromkeys(flow.name for versions in served for flow in versions.values()))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -132,13 +147,17 @@ class Runtime:
         me = self.participant
         await held.readmit(self.broker, me.name, me.stations, me.codec, now=self.clock.now())
         for station in me.stations:
-            consumer = await self._subscribed(station)
-            serving = self._serve(station, consumer)
-            self.workers.append(asyncio.create_task(serving, name=f"worker of {station.queue}"))
+            await self._start(station.queue, self.road(station))
+        for sentry in me.sentries:
+            await self._start(sentry.queue, self._watch(sentry))
 
-    async def _subscribed(self, station: Station) -> Consumer:
-        consumer = await self.broker.consume(station.queue, prefetch=self._prefetch())
-        self.consumers[station.queue] = consumer
+    async def _start(self, queue: str, road: Carrier) -> None:
+        serving = self._serve(queue, road, await self._subscribed(queue))
+        self.workers.append(asyncio.create_task(serving, name=f"worker of {queue}"))
+
+    async def _subscribed(self, queue: str) -> Consumer:
+        consumer = await self.broker.consume(queue, prefetch=self._prefetch())
+        self.consumers[queue] = consumer
         return consumer
 
     def _prefetch(self) -> int:
@@ -158,9 +177,19 @@ class Runtime:
             tell=self.tell,
         )
 
-    async def _serve(self, station: Station, consumer: Consumer) -> None:
-        """Keep a step's queue served. A queue that somebody deleted is declared again: new messages need it."""
-        road = self.road(station)
+    def _watch(self, sentry: Sentry) -> Watch:
+        return Watch(
+            service=self.participant.name,
+            sentry=sentry,
+            store=self.store,
+            codec=self.participant.codec,
+            sender=self.sender,
+            clock=self.clock,
+            tell=self.tell,
+        )
+
+    async def _serve(self, queue: str, road: Carrier, consumer: Consumer) -> None:
+        """Keep a queue served. A queue that somebody deleted is declared again: new messages need it."""
         while True:
             gone = await self._crew(road, consumer)
             if gone is None or self.stopping:
@@ -168,16 +197,16 @@ class Runtime:
             self.tell(Paused(service=self.participant.name, what="queue", detail=str(gone), at=self.clock.now()))
             log.warning("%s: %s; declaring it again", self.participant.name, gone)
             await consumer.close()
-            consumer = await self._subscribed_anew(station)
+            consumer = await self._subscribed_anew(queue)
             self.tell(Resumed(service=self.participant.name, what="queue", at=self.clock.now()))
 
-    async def _subscribed_anew(self, station: Station) -> Consumer:
+    async def _subscribed_anew(self, queue: str) -> Consumer:
         """Declare and subscribe again, as soon as the broker lets us: who deleted a queue may have restarted it."""
         tries = 0
         while True:
             try:
                 await self.declare()
-                return await self._subscribed(station)
+                return await self._subscribed(queue)
             except BrokerError as error:
                 if not (error.transient or isinstance(error, NotFound)):
                     raise
@@ -185,7 +214,7 @@ class Runtime:
             await sleep(self.clock, BACKOFF[min(tries, len(BACKOFF) - 1)])
             tries += 1
 
-    async def _crew(self, road: Road, consumer: Consumer) -> NotFound | None:
+    async def _crew(self, road: Carrier, consumer: Consumer) -> NotFound | None:
         """Work with all hands until the consumer stops, or its queue is gone. Raises what a worker died of."""
         hands = [asyncio.create_task(self._work(road, consumer)) for _ in range(self.participant.concurrency)]
         try:
@@ -200,7 +229,7 @@ class Runtime:
                 hand.cancel()
             await asyncio.gather(*hands, return_exceptions=True)
 
-    async def _work(self, road: Road, consumer: Consumer) -> None:
+    async def _work(self, road: Carrier, consumer: Consumer) -> None:
         while deliveries := await consumer.receive(self.participant.batch):
             self.busy += 1
             try:

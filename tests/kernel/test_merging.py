@@ -106,7 +106,7 @@ def test_histories_are_united_entry_by_entry_in_any_order() -> None:
 def test_one_entry_with_two_contents_is_equivocation() -> None:
     other = child(0)
     forged = other.with_trail([msgspec.Raw(bytes(other.raw_history()[0]).replace(b'"charge"', b'"forged"'))], {})
-    with pytest.raises(Equivocation, match="entry 1 of start:1.0/2"):
+    with pytest.raises(Equivocation, match=r"entry 1 of start:1\.0/2"):
         merge_histories(started().stamp, [other, forged])
 
 
