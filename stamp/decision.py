@@ -119,7 +119,7 @@ class Next(msgspec.Struct, frozen=True, kw_only=True):
     stamp: Stamp | None = None
     """The stamp that it carries, where that is not the decision's own."""
     timer: Timer | None = None
-    """Sent to come back later: the routing key is then the queue to come back to."""
+    """Sent to come back later, to the queue that the routing key names, or (empty) to where its cause came from."""
 
 
 class Forward(msgspec.Struct, frozen=True):

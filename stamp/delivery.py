@@ -29,7 +29,7 @@ from stamp.joining import meet
 from stamp.model import Fail, RetryLater
 from stamp.nostore import NoStore
 from stamp.placing import placed
-from stamp.ports import Clock, OutOfTime, Store, Transaction, sleep, within
+from stamp.ports import Clock, Foresight, OutOfTime, Store, Transaction, sleep, within
 from stamp.relay import Relay
 from stamp.sending import Sender, Teller
 from stamp.trip import Settler, Station, Trip, expires_of, facts_of, rewind, sure
@@ -89,7 +89,7 @@ class Road:
         """A timer that is not yet due goes on waiting, rung by rung: no transaction is needed for that."""
         message = trip.delivery.message
         if is_timer(message) and (left := timer_of(sure(trip.arrival).payload).due / 1000 - self.clock.now()) > 0:
-            trip.fate, trip.messages = "again", [outgoing.wait(message, self.station.queue, left=left)]
+            trip.fate, trip.messages = "again", [outgoing.wait(message, trip.delivery.queue, left=left)]
 
     async def _revive(self, runs: Sequence[str]) -> None:
         """A duplicate runs nothing; what a dead process never got confirmed goes out now, not when its lease ends."""
@@ -133,6 +133,8 @@ class Road:
 
     async def _transact(self, trips: Sequence[Trip]) -> None:
         async with self.store.begin() as tx:
+            if isinstance(tx, Foresight):
+                await tx.foresee(self.station.queue, [trip.delivery.message.message_id for trip in trips])
             for trip in trips:
                 await self._hop(tx, trip)
 
@@ -194,7 +196,7 @@ class Road:
         arrival, position = sure(trip.arrival), sure(trip.position)
         handler = self.station.handlers[arrival.workflow.version, position.action]
         trace = arrival.message.headers.get("traceparent") or arrival.stamp.trace
-        hop: Hop[Any] = Hop(arrival.workflow, arrival.stamp, position, tx=tx.native, trace=trace)
+        hop: Hop[Any] = Hop(arrival.workflow, arrival.stamp, position, local=tx, trace=trace)
         began = self.clock.now()
         if position.action == "undo":
             await handler(hop)
@@ -216,18 +218,19 @@ class Road:
         arrival, message, decision = sure(trip.arrival), trip.delivery.message, sure(trip.decision)
         match decision.settle:
             case Forward():
-                trip.messages = self._publications(arrival, decision)
+                trip.messages = self._publications(arrival, decision, trip.delivery.queue)
                 await tx.emit(trip.messages, run=arrival.stamp.run)
                 for join, rows in trip.rows.items():
                     await tx.put_arrivals(join, rows, expires=expires_of(arrival.stamp))
                 trip.fate = "forward"
             case Again() as again:
-                trip.messages = [outgoing.again(message, self.station.queue, attempt=again.attempt, delay=again.delay)]
+                queue = trip.delivery.queue
+                trip.messages = [outgoing.again(message, queue, attempt=again.attempt, delay=again.delay)]
                 trip.fate = "again"
             case Hold() as hold:
                 self._hold(trip, hold.reason, hold.detail, cause)
 
-    def _publications(self, arrival: Arrival, decision: Decision) -> list[Publication]:
+    def _publications(self, arrival: Arrival, decision: Decision, queue: str) -> list[Publication]:
         return outgoing.publications(
             decision,
             arrival.workflow,
@@ -235,6 +238,7 @@ class Road:
             service=self.service,
             now=self.clock.now(),
             trace=outgoing.trace_of(arrival.message),
+            queue=queue,
         )
 
     async def _went_wrong(self, tx: Transaction, trip: Trip, error: BaseException) -> None:

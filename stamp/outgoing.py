@@ -17,23 +17,33 @@ TRACE_LIMIT = 512
 
 
 def publications(
-    decision: Decision, workflow: Workflow, codec: Codec, *, service: str, now: float, trace: Mapping[str, str]
+    decision: Decision,
+    workflow: Workflow,
+    codec: Codec,
+    *,
+    service: str,
+    now: float,
+    trace: Mapping[str, str],
+    queue: str = "",
 ) -> list[Publication]:
-    """The messages of a decision, encoded once. Raises `StampTooLarge` or `OutputInvalid`."""
+    """The messages of a decision, encoded once; timers come back to `queue`.
+
+    Raises `StampTooLarge` or `OutputInvalid`.
+    """
     own = codec.encode(decision.stamp) if any(message.stamp is None for message in decision.messages) else ""
     found = []
     for message in decision.messages:
         header = own if message.stamp is None else codec.encode(message.stamp)
         headers: dict[str, str | int] = {STAMP: header, ATTEMPT: 1, **trace}
         sent = _message(message, workflow, codec, headers=headers, run=decision.stamp.run, app_id=service, now=now)
-        found.append(_routed(message, sent, workflow, now))
+        found.append(_routed(message, sent, workflow, queue=queue, now=now))
     return found
 
 
-def _routed(message: Next, sent: Message, workflow: Workflow, now: float) -> Publication:
+def _routed(message: Next, sent: Message, workflow: Workflow, *, queue: str, now: float) -> Publication:
     if message.timer is None:
         return Publication(workflow.name, message.routing_key, sent, message.mandatory)
-    return wait(sent, message.routing_key, left=message.timer.due / 1000 - now)
+    return wait(sent, message.routing_key or queue, left=message.timer.due / 1000 - now)
 
 
 def _message(

@@ -26,7 +26,7 @@ from stamp.runtime import Participant, Runtime
 from stamp.seal import KeyRing
 from stamp.trip import Handler, Station
 from stamp.watching import Sentry
-from stamp.workflow import Workflow, service_name
+from stamp.workflow import Step, Workflow, service_name
 
 log = logging.getLogger("stamp")
 
@@ -37,7 +37,8 @@ class Service:
     """A named participant. It owns steps of workflows and, usually, a local database.
 
     `batch` deliveries that wait together share a transaction; `concurrency` of those run at once. `keys` sign and
-    verify the stamps of workflows that ask for it.
+    verify the stamps of workflows that ask for it. `share=(number, processes)` gives this process, counted from 0, its
+    part of the shards of sharded steps; it stands in for the others while they are away.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class Service:
         batch: int = 64,
         keys: KeyRing | None = None,
         observers: Iterable[Observer] = (),
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.name = service_name(name)
         self.concurrency = concurrency
         self.batch = batch
+        self.share = _share(share, self.name)
         self.codec = Codec(keys=keys)
         self.observers = list(observers)
         self._workflows: dict[tuple[str, int], Workflow] = {}
@@ -81,6 +84,7 @@ class Service:
                 f"{step} belongs to service {step.service!r}, not {self.name!r}", fix="register it there"
             )
         self._know(workflow)
+        self._same_shards(workflow, step)
 
         def register(handler: H) -> H:
             key = (workflow.name, workflow.version, name, action)
@@ -105,6 +109,16 @@ class Service:
         """
         self._know(workflow)
         self._watched.add(workflow.name)
+
+    def _same_shards(self, workflow: Workflow, step: Step) -> None:
+        """All versions of a step share its queues."""
+        for other in (known for (name, _), known in self._workflows.items() if name == workflow.name):
+            twin = other.table.steps.get(step.name)
+            if twin is not None and twin.shards != step.shards:
+                raise DefinitionError(
+                    f"{step}: shards={step.shards}, and {twin.shards} in {other.label}",
+                    fix="give every version of the workflow the same number",
+                )
 
     @property
     def workflows(self) -> tuple[Workflow, ...]:
@@ -167,6 +181,7 @@ class Service:
             observers=self.observers,
             concurrency=self.concurrency,
             batch=self.batch,
+            share=self.share,
         )
 
     @asynccontextmanager
@@ -256,6 +271,13 @@ class Service:
         await runtime.send_started(local.started)
         for event in local.events:
             runtime.tell(event)
+
+
+def _share(share: tuple[int, int], name: str) -> tuple[int, int]:
+    number, processes = share
+    if not 0 <= number < processes:
+        raise DefinitionError(f"service {name!r}: share={share}", fix="(number from 0, how many processes there are)")
+    return share
 
 
 class LocalTransaction:

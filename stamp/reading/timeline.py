@@ -79,7 +79,7 @@ class Timeline:
 def timeline(sightings: Iterable[Sighting]) -> Timeline:
     """The timeline of one run from what was seen of it, in any order. There must be at least one sighting."""
     seen = sorted(sightings, key=lambda sighting: sighting.order)
-    stamps = {sighting.stamp.seq: sighting.stamp for sighting in seen if sighting.kind == "progress"}
+    stamps = {sighting.stamp.seq: sighting.stamp for sighting in seen if sighting.kind != "retry"}
     newest = seen[-1].stamp
     started = epoch(newest.started)
     entries = {entry.seq: entry for sighting in seen for entry in sighting.stamp.history}
@@ -133,6 +133,8 @@ def _between(stamps: dict[int, Stamp], seq: int) -> tuple[Change, ...] | None:
 
 
 def _error_of(stamp: Stamp | None, entry: Entry) -> str:
+    if entry.by:
+        return f"{entry.by}: {entry.why or ''}"
     if stamp is None or entry.outcome != "failed" or not stamp.error:
         return ""
     return f"{stamp.error.get('type', '')}: {stamp.error.get('message', '')}"
