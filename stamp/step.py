@@ -46,11 +46,12 @@ class Step:
     """One line of the table: a service's local transaction.
 
     `on` is the event it consumes, `emits` the event (or the choice of events) it publishes; `undo=True` asks the
-    service for an undo handler; after a `pivot` there is no way back. `retry` is a policy text such as
-    `"5x 1s..60s"`, `undo_retry` the same for its undo, `no_retry` the exceptions that are never retried.
-    A step on a loop needs `max_visits`. `queue` names a queue that an application declares and binds by itself, to
-    `on` and with an undo to `undo.<step>`; nobody else declares it then. `shards=N` spreads the step over N queues by
-    run id: each has one consumer at a time, so the messages of a run keep their order over any number of processes.
+    service for an undo handler, `undo=None` with a `reason` says that there is nothing to undo; after a `pivot` there
+    is no way back. `retry` is a policy text such as `"5x 1s..60s"`, `undo_retry` the same for its undo, `no_retry` the
+    exceptions that are never retried. A step on a loop needs `max_visits`. `queue` names a queue that an application
+    declares and binds by itself, to `on` and with an undo to `undo.<step>`; nobody else declares it then. `shards=N`
+    spreads the step over N queues by run id: each has one consumer at a time, so the messages of a run keep their
+    order over any number of processes.
 
     Two steps `on` one event are a fork, as is a list of events for a step `on=Each(Item)`. A step `on=All(A, B)` joins
     the branches; `branches="independent"` says that those which this step opens never meet again. `timeout` is how
@@ -65,7 +66,8 @@ class Step:
         service: str,
         on: type | All | Each,
         emits: Emits = None,
-        undo: bool = False,
+        undo: bool | None = False,
+        reason: str = "",
         pivot: bool = False,
         retry: str | Retry = DEFAULT_RETRY,
         undo_retry: str | Retry | None = None,
@@ -93,7 +95,9 @@ class Step:
         self.emits: tuple[type, ...] = () if emits is None else (emits,) if isinstance(emits, type) else tuple(emits)
         self.outputs = tuple(event.__name__ for event in self.emits)
         """The names of the events it may emit."""
-        self.undo = undo
+        self.undo = bool(undo)
+        self.no_undo = reason
+        """Why there is nothing to undo, where the table says `undo=None`."""
         self.pivot = pivot
         self.retry = Retry.parse(retry)
         self.undo_retry = Retry.parse(undo_retry) if undo_retry else self.retry
@@ -105,6 +109,10 @@ class Step:
         self.missing: Missing = missing or ("wait" if timeout is None else "fail")
         self.independent = branches == "independent"
         self._check(missing)
+        if (undo is None) != bool(reason):
+            raise DefinitionError(
+                f"{self}: undo=None and reason= go together", fix='say undo=None, reason="it only reads", or undo=True'
+            )
 
     def _check(self, missing: Missing | None) -> None:
         if self.max_visits < 1:

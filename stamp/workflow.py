@@ -9,6 +9,8 @@ from pathlib import Path
 from stamp.duration import seconds
 from stamp.errors import DefinitionError, SchemaDrift
 from stamp.evolution import Lift, Upcast, Upcasters
+from stamp.linting import Finding, Subject, lint
+from stamp.patterns import Pattern, pattern_of
 from stamp.schema import Contract, drift, frozen
 from stamp.step import All, Branches, Each, Step, checked_name, place, service_name
 from stamp.table import Table
@@ -31,7 +33,8 @@ class Workflow:
 
     `schemas` names a folder with frozen schemas (`stamp schemas freeze`): then the frozen file is the contract
     and must exist; without it the contract is derived from the types. `branches="independent"` says that the steps
-    which share the start event never meet again. Raises `DefinitionError` that names the
+    which share the start event never meet again. `saga` claims one of the eight patterns (`"aec"`, `"Anthology"`): the
+    claim is checked. `findings` are the linter's warnings; its errors raise. Raises `DefinitionError` that names the
     line of the table.
     """
 
@@ -50,6 +53,7 @@ class Workflow:
         signed: bool = False,
         upcasts: Mapping[int, Upcast | Lift] | None = None,
         branches: Branches = "joined",
+        saga: str | None = None,
     ) -> None:
         self.where = place(2)
         self.name = checked_name(name, "workflow", self.where)
@@ -63,6 +67,8 @@ class Workflow:
         self.signed = signed
         self.upcasters = Upcasters(name, upcasts or {})
         self.table = self._table(branches)
+        self.pattern = None if saga is None else Pattern.named(saga, where=self.where)
+        self.findings = self._linted()
         self.derived = Contract.derive(name, version, state, self.event_types)
         self.contract = self.derived if schemas is None else self._frozen(Path(schemas))
 
@@ -75,6 +81,20 @@ class Workflow:
         if not self.steps:
             raise DefinitionError(f"{self.where}: {self.name} has no steps", fix="add at least one Step")
         return Table.of(self.steps, self.start.__name__, where=self.where, independent=branches == "independent")
+
+    def _linted(self) -> tuple[Finding, ...]:
+        subject = Subject(
+            where=f"{self.where}: {self.name}",
+            steps=self.steps,
+            table=self.table,
+            deadline=self.deadline,
+            hop_guard=self.hop_guard,
+            claim=self.pattern,
+        )
+        findings = lint(subject)
+        if wrong := next((finding for finding in findings if finding.severity == "error"), None):
+            raise DefinitionError(str(wrong), fix=f"{wrong.fix}; stamp explain {wrong.code}")
+        return tuple(findings)
 
     def _frozen(self, folder: Path) -> Contract:
         contract = frozen(folder, self.name, self.version)
@@ -105,6 +125,11 @@ class Workflow:
     def saga(self) -> bool:
         """Whether anything in it can be undone."""
         return any(step.undo for step in self.steps)
+
+    @property
+    def kind(self) -> Pattern:
+        """Which of the eight saga patterns the table is."""
+        return pattern_of(compensates=self.saga, coordination="choreographed")
 
     @property
     def services(self) -> tuple[str, ...]:

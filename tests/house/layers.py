@@ -15,6 +15,8 @@ ROWS: dict[int, tuple[str, ...]] = {
     ),
     2: (
         "stamp.step",
+        "stamp.linting",
+        "stamp.patterns",
         "stamp.table",
         "stamp.workflow",
         "stamp.evolution",

@@ -17,6 +17,10 @@ class Bounced(msgspec.Struct):
     order: str
 
 
+class Stopped(msgspec.Struct):
+    order: str
+
+
 LOOP = Workflow(
     "LOOP",
     version=1,
@@ -24,7 +28,7 @@ LOOP = Workflow(
     hop_guard=200,
     steps=[
         Step("ping", service="a", on=Ordered, emits=Bounced, max_visits=100),
-        Step("pong", service="b", on=Bounced, emits=Ordered, max_visits=100),
+        Step("pong", service="b", on=Bounced, emits=(Ordered, Stopped), max_visits=100),
     ],
 )
 
