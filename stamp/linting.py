@@ -1,7 +1,7 @@
 """What a table promises and can't keep: rules about undo, pivot, joins, loops and time, each with a code.
 
-Errors make the definition fail, warnings are shown by `stamp workflows check`. Each code has a page: `stamp explain
-L001`.
+Errors make the definition fail, warnings are shown by `stamp workflows check`. Each code has a page, which
+`stamp explain CODE` shows.
 
     L001  a step before the pivot has no undo and does not say why       error; warning without a pivot
     L002  a step behind the pivot declares an undo that can never run    error

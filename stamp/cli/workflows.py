@@ -33,7 +33,7 @@ def workflows() -> None:
     """The tables of the workflows of an app: `show` (without a word too) and `check`."""
 
 
-@command("show", "stamp workflows show --app app", "stamp workflows NEW_TICKET --app app -o json", group=workflows)
+@command("show", "stamp workflows show --app app", "stamp workflows show NEW_TICKET --app app -o json", group=workflows)
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @settings.option("app")
 @settings.output_option()

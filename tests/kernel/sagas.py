@@ -65,12 +65,14 @@ class Builder:
 
     def step(self, on: Any, emits: Any, **more: Any) -> Step:
         self.left -= 1
+        undoable = not self.pivot and not more.get("pivot") and self.random.random() < 0.75
         step = Step(
             f"s{len(self.steps)}",
             service="one",
             on=on,
             emits=emits,
-            undo=not self.pivot and not more.get("pivot") and self.random.random() < 0.75,
+            undo=undoable or None,
+            reason="" if undoable else "nothing to undo",
             retry="2x 1s",
             **more,
         )

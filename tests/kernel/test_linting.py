@@ -91,7 +91,7 @@ def test_an_undo_that_one_path_reaches_without_a_pivot_is_accepted() -> None:
 
 
 def test_a_loop_without_a_way_out_is_refused() -> None:
-    with pytest.raises(DefinitionError, match="L003: .*no path from here ever ends"):
+    with pytest.raises(DefinitionError, match=r"L003: .*no path from here ever ends"):
         flow(
             Step("one", service="s", on=A, emits=B, max_visits=2),
             Step("two", service="s", on=B, emits=A, max_visits=2),
@@ -122,7 +122,7 @@ def test_timeouts_count_once_a_try() -> None:
 
 
 def test_loops_beyond_the_hop_guard_are_refused() -> None:
-    with pytest.raises(DefinitionError, match="L006: .*allow 80 hops, the hop guard is 64"):
+    with pytest.raises(DefinitionError, match=r"L006: .*allow 80 hops, the hop guard is 64"):
         flow(
             Step("one", service="s", on=A, emits=B, max_visits=40),
             Step("two", service="s", on=B, emits=(A, C), max_visits=40),
