@@ -129,7 +129,7 @@ def test_validate_finds_a_wrong_table_and_a_missing_handler(desk: Desk, folder: 
     text = (folder / "app.py").read_text()
     (folder / "wrong.py").write_text(text.replace("on=LetterPrinted", "on=TicketCreated"))
     (folder / "without.py").write_text(text.replace('@assignment.undo(NEW_TICKET, "assign")', ""))
-    for target, words in (("wrong", "already consumed"), ("without", "has no undo handler")):
+    for target, words in (("wrong", "never joins"), ("without", "has no undo handler")):
         result = desk.call("validate", target)
         assert result.exit_code == 1
         assert words in result.stdout

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from brokers.contract import Message
 from stamp import Workflow
 from stamp.codec import HARD_LIMIT, Codec, attempt_of, parse
-from stamp.decision import fold
 from stamp.errors import (
     Looping,
     NoStamp,
@@ -29,6 +28,7 @@ from stamp.errors import (
     UnknownWorkflow,
 )
 from stamp.evolution import Upcast
+from stamp.history import fold
 from stamp.model import Stamp
 from stamp.outgoing import publications
 from stamp.seal import HmacKey, KeyRing
