@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from stamp.errors import DefinitionError, UndeclaredEvent
+from stamp.reading.timeline import timeline
 from stamp.testing.record import Run
 from stamp.testing.runner import OpenBench, SyncBench
 from stamp.workflow import Workflow
@@ -387,3 +388,20 @@ def test_a_run_is_running_while_one_of_its_independent_branches_is(opened: Open)
     table.deploy(warehouse)
     table.settle()
     assert table.run(run.id).status == "completed"
+
+
+def test_a_timeline_shows_every_hop_of_every_branch(opened: Open) -> None:
+    house = House(static(), refuse={"ship"})
+    table = opened(house)
+    run = play(table, house)
+    seen = [message.sighting for message in table.published if message.sighting and message.run == run.id]
+    line = timeline(seen)
+    hops = [(moment.seq, moment.step, moment.branch, moment.what) for moment in line.moments if moment.step]
+    assert hops[:4] == [
+        (1, "check", "", "ok"),
+        (2, "charge", "check:1.0/2", "ok"),
+        (2, "reserve", "check:1.1/2", "ok"),
+        (4, "ship", "", "failed"),
+    ]
+    assert len(hops) == len(run.history)
+    assert all((moment.wait or 0) >= 0 for moment in line.moments)
