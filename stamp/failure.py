@@ -1,7 +1,7 @@
 """Where an exception came from, trimmed for the held record: frames and names, never a value.
 
-Frames of the code that the handler belongs to are kept, and the last ones whoever they belong to. Values could carry personal data
-into a queue, so local variables and the messages of exceptions stay out.
+Frames of the code that the handler belongs to are kept, and the last ones whoever they belong to. Values could carry
+personal data into a queue, so local variables and the messages of exceptions stay out.
 """
 
 from __future__ import annotations
