@@ -90,6 +90,8 @@ class Step:
         self.events = tuple(event.__name__ for event in self.inputs)
         self.event = self.events[0]
         """The name of the event it consumes; of a join, the first that it names."""
+        self.consumes = repr(on) if isinstance(on, All | Each) else self.event
+        """What it is `on`, in words."""
         self.joins = isinstance(on, All)
         self.each = isinstance(on, Each)
         self.emits: tuple[type, ...] = () if emits is None else (emits,) if isinstance(emits, type) else tuple(emits)

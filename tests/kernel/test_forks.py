@@ -15,6 +15,7 @@ from stamp.decision import Done, Failed, Hold, Position, begin, decide, refusal
 from stamp.errors import DefinitionError, StampInvalid
 from stamp.layout import step_parts
 from stamp.placing import placed
+from stamp.reading.graph import edges
 from stamp.workflow import All, Each, Step, Workflow
 
 NOW = 1_763_900_000.25
@@ -180,3 +181,8 @@ def test_a_late_step_is_held_where_there_is_no_way_back() -> None:
     held = decide(workflow, stamp, at, refused, NOW).settle
     assert isinstance(held, Hold)
     assert held.reason == "late"
+
+
+def test_a_drawing_shows_every_branch_of_a_fork() -> None:
+    drawn = [(edge.source, edge.target) for edge in edges(flow(*FORK[1:], start=B))]
+    assert drawn == [("", "b"), ("", "c"), ("b", "d"), ("c", "d"), ("d", "E")]

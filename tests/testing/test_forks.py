@@ -7,6 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from stamp.errors import DefinitionError, UndeclaredEvent
+from stamp.layout import JOURNAL
+from stamp.reading.audit import Account, Book, Evidence, judge
+from stamp.reading.timeline import timeline
 from stamp.testing.record import Run
 from stamp.testing.runner import OpenBench, SyncBench
 from stamp.workflow import Workflow
@@ -387,3 +390,39 @@ def test_a_run_is_running_while_one_of_its_independent_branches_is(opened: Open)
     table.deploy(warehouse)
     table.settle()
     assert table.run(run.id).status == "completed"
+
+
+def test_a_timeline_shows_every_hop_of_every_branch(opened: Open) -> None:
+    house = House(static(), refuse={"ship"})
+    table = opened(house)
+    run = play(table, house)
+    seen = [message.sighting for message in table.published if message.sighting and message.run == run.id]
+    line = timeline(seen)
+    hops = [(moment.seq, moment.step, moment.branch, moment.what) for moment in line.moments if moment.step]
+    assert hops[:4] == [
+        (1, "check", "", "ok"),
+        (2, "charge", "check:1.0/2", "ok"),
+        (2, "reserve", "check:1.1/2", "ok"),
+        (4, "ship", "", "failed"),
+    ]
+    assert len(hops) == len(run.history)
+    assert all((moment.wait or 0) >= 0 for moment in line.moments)
+
+
+def test_an_audit_calls_a_run_with_open_branches_in_flight_and_one_whose_branches_ended_ended(opened: Open) -> None:
+    house = House(static())
+    warehouse = house.services.pop("warehouse")
+    table = opened(house)
+    play(table, house)
+
+    def account() -> Account:
+        book = Book()
+        stream = table.broker.node.stream(JOURNAL)
+        for record in stream.records(0, stream.end):
+            book.enter(record)
+        return judge(book, Evidence(), now=table.clock.now() + 1e6, older_than=0)
+
+    assert account().places == {"its branches": 1}
+    table.deploy(warehouse)
+    table.settle()
+    assert (account().count("completed"), account().missing, account().doubled) == (1, [], [])
