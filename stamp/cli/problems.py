@@ -96,10 +96,8 @@ def problem_of(error: BaseException) -> Problem:
             return _of_stamp(error)
         case broker_errors.BrokerError():
             return _of_broker(error)
-        case OSError() if error.strerror:
-            return _of_system(error)
         case _:
-            return _bug(error)
+            return _of_system(error) if isinstance(error, OSError) and error.strerror else _bug(error)
 
 
 def _of_stamp(error: errors.StampError) -> Problem:
@@ -121,7 +119,7 @@ def _of_broker(error: broker_errors.BrokerError) -> Problem:
 def _of_system(error: OSError) -> Problem:
     """A folder that can't be written, a full disk: nobody's bug."""
     place = f"{error.filename}: " if error.filename else ""
-    return Problem(f"{place}{error.strerror}", code="E064", fix="see that the place exists, can be written and has room")
+    return Problem(f"{place}{error.strerror}", code="E064", fix="see that it exists, is writable and has room")
 
 
 def _bug(error: BaseException) -> Problem:

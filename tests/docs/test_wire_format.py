@@ -23,5 +23,7 @@ class Ordered(msgspec.Struct):
 def test_the_page_names_the_arguments_that_queues_are_declared_with() -> None:
     order = Workflow("ORDER", version=1, start=Ordered, steps=[Step("price", service="pricing", on=Ordered)])
     parts = [*step_parts(order, order.step("price")), *held_parts("pricing"), *delay_parts(5.0)]
-    blocks = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", PAGE.read_text(), re.M | re.S)]
+    blocks = [
+        json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    ]
     assert {part.name: arguments_of(part) for part in parts if isinstance(part, Queue)} in blocks
