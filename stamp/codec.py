@@ -94,7 +94,6 @@ class Codec:
         check_readable(stamp, self.features)
         check_header(stamp)
         _check_identity(message, stamp)
-        _check_deadline(stamp)
         written = stamp.version
         workflow = served(stamp, versions)
         if stamp.trail is None:
@@ -220,6 +219,8 @@ def check_header(stamp: Stamp) -> None:
     checker = header_checker()
     if not checker.is_valid(stamp.values):
         raise StampInvalid(checker.explain(stamp.values))
+    _check_time("started", stamp.started)
+    _check_time("deadline", stamp.deadline)
     if stamp.trail is None:
         return
     try:
@@ -230,8 +231,17 @@ def check_header(stamp: Stamp) -> None:
         return
     if not entry_checker().is_valid(entry):
         raise StampInvalid(f"history[-1]: {entry_checker().explain(entry)}")
+    _check_time("history[-1].at", entry["at"])
     if entry["seq"] != stamp.seq and stamp.branch is None:
         raise StampInvalid(f"seq is {stamp.seq}, but the last entry has {entry['seq']}")
+
+
+def _check_time(name: str, text: str | None) -> None:
+    """The schema's pattern lets the 31st of February through."""
+    try:
+        _ = text and epoch(text)
+    except ValueError:
+        raise StampInvalid(f"{name} {text!r} is no day of the calendar") from None
 
 
 def served(stamp: Stamp, versions: Versions) -> Workflow:
@@ -259,7 +269,7 @@ def lifted(stamp: Stamp, workflow: Workflow, lifts: Upcasters) -> Stamp:
 def attempt_of(message: Message) -> int:
     """The transport attempt of this delivery, from 1; a header that is not a sensible number counts as 1."""
     attempt = message.headers.get(ATTEMPT, 1)
-    return attempt if isinstance(attempt, int) and 1 <= attempt <= ATTEMPTS_BELIEVED else 1
+    return attempt if type(attempt) is int and 1 <= attempt <= ATTEMPTS_BELIEVED else 1  # True is an int, too
 
 
 def _check_identity(message: Message, stamp: Stamp) -> None:
@@ -279,14 +289,6 @@ def _check_identity(message: Message, stamp: Stamp) -> None:
             f"type {message.type[:80]!r} does not fit phase {stamp.phase} and event {stamp.event!r}",
             fix="type is the stamp's event, or undo:<step> while the run goes backward",
         )
-
-
-def _check_deadline(stamp: Stamp) -> None:
-    """The schema's pattern lets the 31st of February through."""
-    try:
-        _ = stamp.deadline and epoch(stamp.deadline)
-    except ValueError:
-        raise StampInvalid(f"deadline {stamp.deadline!r} is no day of the calendar") from None
 
 
 def _check_state(stamp: Stamp, workflow: Workflow) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal, cast
 
+import msgspec
+
 from brokers.contract import Message
 from stamp import parking
 from stamp.branching import natural, place_of, within
@@ -161,6 +163,8 @@ def sight(message: Message, exchange: str, routing_key: str) -> Sighting | None:
         check_header(stamp)
     except StampError:
         return None
+    if not _legible(stamp):
+        return None
     kind = _kind(exchange, routing_key)
     noted = message.headers.get(parking.AT)
     at = noted / 1000 if isinstance(noted, int) else float(message.timestamp or 0)
@@ -176,6 +180,14 @@ def sight(message: Message, exchange: str, routing_key: str) -> Sighting | None:
         service=str(message.headers.get(parking.SERVICE) or message.app_id or ""),
         queue=str(message.headers.get(parking.QUEUE, "")),
     )
+
+
+def _legible(stamp: Stamp) -> bool:
+    """Whether all of the history can be read. Others write it, and a service looks at its newest entry only."""
+    try:
+        return all(epoch(entry.at) is not None for entry in stamp.history)
+    except (msgspec.DecodeError, ValueError):
+        return False
 
 
 def _kind(exchange: str, routing_key: str) -> Kind:

@@ -166,3 +166,9 @@ def test_golden_stamps_get_the_verdict_in_their_folder(desk: Desk) -> None:
 def test_golden_stamps_are_decoded_whole(desk: Desk, file: Path) -> None:
     (item,) = desk.document("decode", str(file))["items"]
     assert item["stamp"] == json.loads(file.read_bytes())
+
+
+def test_a_folder_that_cannot_be_written_is_told_by_its_name_and_is_no_bug(desk: Desk, folder: Path) -> None:
+    (folder / "taken").write_text("a file, where a folder is asked for")
+    result = desk.call("schemas", "freeze", "app", "--dir", "taken/schemas")
+    assert (result.exit_code, "error[E064]: taken" in result.stderr) == (1, True)
