@@ -10,26 +10,46 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stamp.hop import Hop
+    from stamp.joining import Joined
+    from stamp.merging import merge
     from stamp.model import Entry, Fail, RetryLater, Stamp
     from stamp.retry import Retry
     from stamp.service import Service
-    from stamp.workflow import Step, Workflow
+    from stamp.workflow import All, Each, Step, Workflow
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "All": "stamp.workflow",
+    "Each": "stamp.workflow",
     "Entry": "stamp.model",
     "Fail": "stamp.model",
     "Hop": "stamp.hop",
+    "Joined": "stamp.joining",
     "Retry": "stamp.retry",
     "RetryLater": "stamp.model",
     "Service": "stamp.service",
     "Stamp": "stamp.model",
     "Step": "stamp.workflow",
     "Workflow": "stamp.workflow",
+    "merge": "stamp.merging",
 }
 
-__all__ = ["Entry", "Fail", "Hop", "Retry", "RetryLater", "Service", "Stamp", "Step", "Workflow"]
+__all__ = [
+    "All",
+    "Each",
+    "Entry",
+    "Fail",
+    "Hop",
+    "Joined",
+    "Retry",
+    "RetryLater",
+    "Service",
+    "Stamp",
+    "Step",
+    "Workflow",
+    "merge",
+]
 
 
 def __getattr__(name: str) -> Any:

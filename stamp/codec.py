@@ -44,6 +44,8 @@ CARRIED = frozenset({STAMP, SIGNATURE, ATTEMPT, *TRACE_HEADERS})
 """The toolkit's own headers: what a re-send takes along. Everything else belongs to somebody else's delivery."""
 
 JSON = "application/json"
+TIMER = "timer:"
+"""What the type of a message begins with that only tells the time."""
 
 SOFT_LIMIT = 16 * 1024
 HARD_LIMIT = 64 * 1024
@@ -92,7 +94,6 @@ class Codec:
         check_readable(stamp, self.features)
         check_header(stamp)
         _check_identity(message, stamp)
-        _check_deadline(stamp)
         written = stamp.version
         workflow = served(stamp, versions)
         if stamp.trail is None:
@@ -105,11 +106,25 @@ class Codec:
                 fix="look for a loop in the table, or raise hop_guard=",
             )
         _check_state(stamp, workflow)
-        payload = None if message.type.startswith("undo:") else _read_payload(message, stamp, workflow)
-        if payload is not None and written != workflow.version:
-            payload = lifts.event(stamp.event, payload, written, workflow.version)
-        _check_payload(payload, stamp, workflow)
+        payload = None if message.type.startswith("undo:") else _read_payload(message)
+        if payload is not None and not is_timer(message):
+            _check_known(payload, stamp, workflow)
+            if written != workflow.version:
+                payload = lifts.event(stamp.event, payload, written, workflow.version)
+            _check_payload(payload, stamp, workflow)
         return Arrival(stamp, workflow, message, payload, attempt_of(message))
+
+    def notice(self, message: Message, versions: Versions) -> Stamp:
+        """The stamp of a message that only tells where a run stands (its end, a timer): signature and header checked.
+
+        Raises one of `stamp.errors.Theirs`.
+        """
+        text = header_text(message)
+        self._verify(message, text, signed=any(workflow.signed for workflow in versions.values()))
+        stamp = parse(text)
+        check_readable(stamp, self.features)
+        check_header(stamp)
+        return stamp
 
     def encode(self, stamp: Stamp) -> str:
         """The header value of a stamp, within its budget. Raises `StampTooLarge`."""
@@ -204,6 +219,8 @@ def check_header(stamp: Stamp) -> None:
     checker = header_checker()
     if not checker.is_valid(stamp.values):
         raise StampInvalid(checker.explain(stamp.values))
+    _check_time("started", stamp.started)
+    _check_time("deadline", stamp.deadline)
     if stamp.trail is None:
         return
     try:
@@ -214,8 +231,17 @@ def check_header(stamp: Stamp) -> None:
         return
     if not entry_checker().is_valid(entry):
         raise StampInvalid(f"history[-1]: {entry_checker().explain(entry)}")
+    _check_time("history[-1].at", entry["at"])
     if entry["seq"] != stamp.seq and stamp.branch is None:
         raise StampInvalid(f"seq is {stamp.seq}, but the last entry has {entry['seq']}")
+
+
+def _check_time(name: str, text: str | None) -> None:
+    """The schema's pattern lets the 31st of February through."""
+    try:
+        _ = text and epoch(text)
+    except ValueError:
+        raise StampInvalid(f"{name} {text!r} is no day of the calendar") from None
 
 
 def served(stamp: Stamp, versions: Versions) -> Workflow:
@@ -243,7 +269,7 @@ def lifted(stamp: Stamp, workflow: Workflow, lifts: Upcasters) -> Stamp:
 def attempt_of(message: Message) -> int:
     """The transport attempt of this delivery, from 1; a header that is not a sensible number counts as 1."""
     attempt = message.headers.get(ATTEMPT, 1)
-    return attempt if isinstance(attempt, int) and 1 <= attempt <= ATTEMPTS_BELIEVED else 1
+    return attempt if type(attempt) is int and 1 <= attempt <= ATTEMPTS_BELIEVED else 1  # True is an int, too
 
 
 def _check_identity(message: Message, stamp: Stamp) -> None:
@@ -253,6 +279,8 @@ def _check_identity(message: Message, stamp: Stamp) -> None:
         )
     if stamp.phase in ENDED:
         raise StampInvalid(f"the run has ended ({stamp.phase}): no step follows")
+    if is_timer(message):
+        return
     named = message.type.removeprefix("undo:")
     if message.type.startswith("undo:") != (stamp.phase == "backward") or (
         named == message.type and named != stamp.event
@@ -263,40 +291,63 @@ def _check_identity(message: Message, stamp: Stamp) -> None:
         )
 
 
-def _check_deadline(stamp: Stamp) -> None:
-    """The schema's pattern lets the 31st of February through."""
-    try:
-        _ = stamp.deadline and epoch(stamp.deadline)
-    except ValueError:
-        raise StampInvalid(f"deadline {stamp.deadline!r} is no day of the calendar") from None
-
-
 def _check_state(stamp: Stamp, workflow: Workflow) -> None:
     checker = workflow.contract.state
     if not checker.is_valid(stamp.state):
         raise StateInvalid(f"state of {workflow.label}: {checker.explain(stamp.state)}")
 
 
-def _read_payload(message: Message, stamp: Stamp, workflow: Workflow) -> Any:
+def _read_payload(message: Message) -> Any:
     try:
         if depth_exceeds(message.body, NESTING):
             raise PayloadInvalid(f"the body is nested more than {NESTING} levels deep")
-        payload = _any.decode(message.body)
+        return _any.decode(message.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise PayloadInvalid(f"the body is not JSON: {error}") from None
+
+
+def _check_known(payload: Any, stamp: Stamp, workflow: Workflow) -> None:
     if stamp.event not in workflow.contract.events:
         raise StampInvalid(f"{workflow.label} has no event {stamp.event[:80]!r}", fix="look at who published it")
     if not isinstance(payload, dict):
         raise PayloadInvalid(f"{stamp.event} of {workflow.label}: the body is not a JSON object")
-    return payload
 
 
 def _check_payload(payload: Any, stamp: Stamp, workflow: Workflow) -> None:
-    if payload is None:
-        return
     checker = workflow.contract.event(stamp.event)
     if not checker.is_valid(payload):
         raise PayloadInvalid(f"{stamp.event} of {workflow.label}: {checker.explain(payload)}")
+
+
+class Timer(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a timer: when it is due, and for which fork."""
+
+    due: int
+    """Epoch milliseconds."""
+    fork: str = ""
+
+
+def is_timer(message: Message) -> bool:
+    """Whether a message only tells the time."""
+    return message.type.startswith(TIMER)
+
+
+def write_timer(timer: Timer) -> bytes:
+    """A timer as the body that travels."""
+    return _encode(timer)
+
+
+def read_timer(message: Message) -> Timer:
+    """What a timer says that comes without a workflow. Raises `PayloadInvalid`."""
+    return timer_of(_read_payload(message))
+
+
+def timer_of(payload: Any) -> Timer:
+    """What a timer's body says. Raises `PayloadInvalid`."""
+    try:
+        return msgspec.convert(payload, Timer)
+    except msgspec.ValidationError as error:
+        raise PayloadInvalid(f"not the body of a timer: {error}") from None
 
 
 def write_payload(event: object, workflow: Workflow) -> bytes:

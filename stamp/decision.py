@@ -10,33 +10,38 @@ Pure: no clock, no loop, no I/O. The whole life of a run is this table; `walk_ba
     backward   Undone             backward to the next undo, or compensated when none is left
     backward   Broken, tries left the same message again, after a pause
     backward   Broken, Failed     held, with the undo still to do in the stamp
+
+In a branch that will be joined, `failed` and "none is left" are reported to the join, which turns the other branches
+(`stamp.joining`); the trunk goes on from there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from typing import Any, Literal, assert_never
 
 import msgspec
 
+from stamp.branching import Place, branch_of, depth, fork_of
+from stamp.codec import Timer
 from stamp.errors import OutputInvalid, UndeclaredEvent
 from stamp.evolution import newest
-from stamp.ids import first_message, next_message
+from stamp.history import fold, past_pivot, to_settle, undo_stack, visit_of
+from stamp.ids import first_message, next_message, watch_message
 from stamp.layout import end_key, undo_key
-from stamp.model import FORMAT, Action, Entry, Stamp, encoded_size, timestamp
+from stamp.model import FORMAT, Action, Entry, Stamp, encoded_size, epoch, timestamp
 from stamp.workflow import Step, Workflow
 
 KEEP_LIMIT = 1024
 ERROR_LIMIT = 512
-FOLD_ENTRIES = 32
-FOLD_BYTES = 12 * 1024
-NEVER_FOLDED = 3
+ERROR_LIMIT_TYPE = 128
+
+
+Role = Literal["step", "base", "child", "report", "timer"]
+"""What a delivery is to the step: its turn, or (for a join) the fork itself, a branch, word of a branch, the time."""
 
 OPERATOR = "operator"
 """Stands for the service in entries that a person wrote."""
-PASSED = frozenset({"ok", "skipped"})
-"""The outcomes with which a step counts as done."""
 
 
 class Hand(msgspec.Struct, frozen=True):
@@ -54,12 +59,18 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str
     attempt: int = 1
     ms: int = 0
+    role: Role = "step"
+    place: Place | None = None
+    """For a join's arrivals: the fork and the child."""
     hand: Hand | None = None
     """Set when a person declares the outcome, not the step's service."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """The handler returned: the event it emits (`None`: nothing follows), the state it left, what its undo needs."""
+    """The handler returned: the event it emits (`None`: nothing follows), the state it left, what its undo needs.
+
+    A list of events of one type opens a fork.
+    """
 
     event: object | None
     state: dict[str, Any]
@@ -78,6 +89,10 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     reason: str
     undo_me: bool = False
+    entry: Literal["failed", "timeout"] = "failed"
+    """The outcome that the history notes."""
+    held: Literal["failed", "late"] = "failed"
+    """The reason under which it is held where there is no way back."""
 
 
 class Broken(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +101,7 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     reason: str
     after: float | None = None
+    entry: Literal["failed", "timeout"] = "failed"
 
 
 Outcome = Done | Undone | Failed | Broken
@@ -100,6 +116,10 @@ class Next(msgspec.Struct, frozen=True, kw_only=True):
     event: object | None
     """The payload; `None` is an empty object."""
     mandatory: bool = True
+    stamp: Stamp | None = None
+    """The stamp that it carries, where that is not the decision's own."""
+    timer: Timer | None = None
+    """Sent to come back later, to the queue that the routing key names, or (empty) to where its cause came from."""
 
 
 class Forward(msgspec.Struct, frozen=True):
@@ -117,7 +137,7 @@ class Again(msgspec.Struct, frozen=True):
 class Hold(msgspec.Struct, frozen=True):
     """Settle: park the message, whole, under `reason`."""
 
-    reason: Literal["failed", "undo-failed"]
+    reason: Literal["failed", "undo-failed", "late", "branches-missing"]
     detail: str
 
 
@@ -157,6 +177,21 @@ def begin(workflow: Workflow, event: object, *, run: str, state: Mapping[str, An
     return Decision(stamp=Stamp(values, b"[]"), settle=Forward(), messages=(first,))
 
 
+def watched(decision: Decision, queue: str) -> Decision:
+    """A run's beginning with a timer that comes to `queue` at its deadline; runs without one need none."""
+    deadline = decision.stamp.deadline
+    if deadline is None:
+        return decision
+    timer = Next(
+        routing_key=queue,
+        type="timer:run",
+        message_id=watch_message(decision.stamp.run),
+        event=None,
+        timer=Timer(due=int(epoch(deadline) * 1000)),
+    )
+    return msgspec.structs.replace(decision, messages=(*decision.messages, timer))
+
+
 def decide(workflow: Workflow, stamp: Stamp, at: Position, outcome: Outcome, now: float) -> Decision:
     """The one place that knows what follows a at. `now` is epoch seconds."""
     match outcome:
@@ -173,36 +208,6 @@ def decide(workflow: Workflow, stamp: Stamp, at: Position, outcome: Outcome, now
             assert_never(outcome)
 
 
-def undo_stack(stamp: Stamp) -> list[Entry]:
-    """The entries still to be undone, first to undo last: never stored, always derived from the history."""
-    stack: list[Entry] = []
-    for entry in stamp.history:
-        if entry.undoes is not None:
-            stack = [earlier for earlier in stack if earlier.seq != entry.undoes]
-        elif entry.pivot and entry.outcome in PASSED:
-            stack = []
-        elif entry.undo and entry.outcome in {"ok", "failed"}:
-            stack.append(entry)
-    return stack
-
-
-def past_pivot(stamp: Stamp) -> bool:
-    """Whether a step ran after which there is no way back."""
-    return any(entry.pivot and entry.outcome in PASSED for entry in stamp.history)
-
-
-def visit_of(stamp: Stamp, step: Step) -> int:
-    """Which visit of the step this is, from 1. Steps outside loops don't cost a look at the history."""
-    if step.max_visits == 1:
-        return 1
-    return 1 + max((entry.visit for entry in stamp.history if entry.step == step.name and not entry.undoes), default=0)
-
-
-def kept_for(stamp: Stamp, step: Step) -> dict[str, Any]:
-    """What the step kept for its undo when it ran."""
-    return next((entry.keep or {} for entry in reversed(undo_stack(stamp)) if entry.step == step.name), {})
-
-
 def _policy(at: Position) -> Any:
     return at.step.retry if at.action == "do" else at.step.undo_retry
 
@@ -212,29 +217,41 @@ def _again(at: Position, outcome: Broken) -> Again:
     return Again(at.attempt + 1, pause, f"{outcome.type}: {outcome.reason}")
 
 
-def _entry(stamp: Stamp, at: Position, outcome: str, now: float, **more: Any) -> Entry:
-    return Entry(
-        seq=stamp.seq + 1,
-        step=at.step.name,
-        service=at.step.service if at.hand is None else OPERATOR,
-        at=timestamp(now),
-        outcome=outcome,
-        branch=stamp.branch,
-        ms=at.ms or None,
-        attempt=at.attempt,
-        visit=visit_of(stamp, at.step) if at.action == "do" else 1,
-        by=at.hand.by if at.hand else None,
-        why=at.hand.why if at.hand else None,
-        **more,
-    )
+def refusal(stamp: Stamp, at: Position, now: float) -> Failed | None:
+    """Why a step may not run any more: the run's deadline has passed, or the step was visited too often."""
+    if at.action == "undo":
+        return None
+    if stamp.deadline is not None and now > epoch(stamp.deadline):
+        return Failed(type="Late", reason=f"the run's deadline was {stamp.deadline}", entry="timeout", held="late")
+    if at.step.max_visits > 1 and visit_of(stamp, at.step) > at.step.max_visits:
+        return Failed(type="TooManyVisits", reason=f"step {at.step.name!r} allows max_visits={at.step.max_visits}")
+    return None
+
+
+def entry_of(stamp: Stamp, at: Position, outcome: str, now: float, **more: Any) -> Entry:
+    """The history entry of a hop that ends now."""
+    values: dict[str, Any] = {
+        "seq": stamp.seq + 1,
+        "step": at.step.name,
+        "service": at.step.service if at.hand is None else OPERATOR,
+        "at": timestamp(now),
+        "outcome": outcome,
+        "branch": stamp.branch,
+        "ms": at.ms or None,
+        "attempt": at.attempt,
+        "visit": visit_of(stamp, at.step) if at.action == "do" else 1,
+        "by": at.hand.by if at.hand else None,
+        "why": at.hand.why if at.hand else None,
+    }
+    return Entry(**{**values, **more})
 
 
 def _forward(workflow: Workflow, stamp: Stamp, at: Position, done: Done, now: float) -> Decision:
-    step, name = at.step, _emitted(at.step, done.event)
+    step, name = at.step, _emitted(workflow, at.step, done.event)
     _check_keep(step, done.keep)
     choice = name if len(step.outputs) > 1 else None
     outcome, undo = ("ok", step.undo) if at.hand is None else ("skipped", False)
-    entry = _entry(stamp, at, outcome, now, emits=choice, undo=undo, keep=done.keep or None, pivot=step.pivot)
+    entry = entry_of(stamp, at, outcome, now, emits=choice, undo=undo, keep=done.keep or None, pivot=step.pivot)
     ended = name is None or workflow.terminal(name)
     changes = {
         "stamp": newest(FORMAT, stamp.format),
@@ -243,6 +260,8 @@ def _forward(workflow: Workflow, stamp: Stamp, at: Position, done: Done, now: fl
         "phase": "completed" if ended else "forward",
     }
     after = fold(stamp.appended(entry, changes), workflow)
+    if isinstance(done.event, list):
+        return Decision(stamp=after, settle=Forward(), messages=_items(after, at, entry.visit, done.event))
     message = Next(
         routing_key=end_key("completed") if ended else str(name),
         type=after.event,
@@ -253,12 +272,35 @@ def _forward(workflow: Workflow, stamp: Stamp, at: Position, done: Done, now: fl
     return Decision(stamp=after, settle=Forward(), messages=(message,))
 
 
-def _emitted(step: Step, event: object | None) -> str | None:
-    name = None if event is None else type(event).__name__
-    if (name is None and step.outputs) or (name is not None and name not in step.outputs):
+def _items(after: Stamp, at: Position, visit: int, events: Sequence[object]) -> tuple[Next, ...]:
+    """One branch for each event of a list. Here the publisher writes the path: nobody else knows how many there are."""
+    fork = fork_of(after.branch, at.step.name, visit)
+    return tuple(
+        Next(
+            routing_key=after.event,
+            type=after.event,
+            message_id=next_message(at.message_id, at.step.name, "do", after.branch or "", n),
+            event=event,
+            stamp=after.having({"branch": branch_of(fork, n, len(events))}),
+        )
+        for n, event in enumerate(events)
+    )
+
+
+def _emitted(workflow: Workflow, step: Step, event: object | None) -> str | None:
+    several = isinstance(event, list)
+    kinds = {type(item) for item in event} if isinstance(event, list) else {type(event)} - {type(None)}
+    name = next(iter(kinds)).__name__ if len(kinds) == 1 else None
+    if (name is None and (several or step.outputs)) or (name is not None and name not in step.outputs):
+        returned = " and ".join(sorted(kind.__name__ for kind in kinds)) or ("an empty list" if several else "None")
         raise UndeclaredEvent(
-            f"step {step.name!r} returned {name}, it declares {' or '.join(step.outputs) or 'no event'}",
+            f"step {step.name!r} returned {returned}, it declares {' or '.join(step.outputs) or 'no event'}",
             fix=f"return one of the declared events, or add it to emits= ({step.where})",
+        )
+    if name is not None and several != workflow.table.dynamic(name):
+        raise UndeclaredEvent(
+            f"step {step.name!r} returned {'a list of' if several else 'one'} {name}",
+            fix=f"a list belongs to a step on=Each({name}); where there may be no item, emit another event for that",
         )
     return name
 
@@ -276,76 +318,80 @@ def _turn(workflow: Workflow, stamp: Stamp, at: Position, outcome: Failed | Brok
     detail = f"{outcome.type}: {outcome.reason}"
     if at.action == "undo":
         return Decision(stamp=stamp, settle=Hold("undo-failed", detail))
-    if not workflow.saga or past_pivot(stamp):
-        return Decision(stamp=stamp, settle=Hold("failed", detail))
+    if not can_turn(workflow, stamp):
+        return Decision(stamp=stamp, settle=Hold(outcome.held if isinstance(outcome, Failed) else "failed", detail))
     partly = isinstance(outcome, Failed) and outcome.undo_me and at.step.undo
-    entry = _entry(stamp, at, "failed", now, undo=partly)
-    error = {
-        "type": outcome.type[:ERROR_LIMIT],
-        "message": outcome.reason[:ERROR_LIMIT],
-        "step": at.step.name,
-        "service": at.step.service,
+    entry = entry_of(stamp, at, outcome.entry, now, undo=partly)
+    error = error_of(at.step, outcome.type, outcome.reason, now)
+    turned = stamp.appended(entry, {"stamp": newest(FORMAT, stamp.format), "phase": "backward", "error": error})
+    join = _join(workflow, turned, at)
+    return walk_back(workflow, turned, at) if join is None else _reported(turned, at, join)
+
+
+def can_turn(workflow: Workflow, stamp: Stamp) -> bool:
+    """Whether there is a way back: something can be undone, and no pivot has passed."""
+    return workflow.saga and not past_pivot(stamp)
+
+
+def error_of(step: Step, kind: str, message: str, now: float) -> dict[str, Any]:
+    """The stamp's member `error`: why the run turned back, and where."""
+    return {
+        "type": kind[:ERROR_LIMIT_TYPE],
+        "message": message[:ERROR_LIMIT],
+        "step": step.name,
+        "service": step.service,
         "at": timestamp(now),
     }
-    turned = stamp.appended(entry, {"stamp": newest(FORMAT, stamp.format), "phase": "backward", "error": error})
-    return walk_back(workflow, turned, at)
 
 
 def _settled(stamp: Stamp, at: Position, now: float) -> Stamp:
-    """The stamp with an entry that settles the undo which just ran."""
-    settles = next((entry for entry in reversed(undo_stack(stamp)) if entry.step == at.step.name), None)
-    entry = _entry(stamp, at, "undone", now, undoes=settles.seq if settles else None)
+    """The stamp with an entry that settles the undo which just ran, in the branch of what it undoes."""
+    settles = to_settle(stamp, at.step)
+    settling = {"undoes": settles.seq, "branch": settles.branch} if settles else {}
+    entry = entry_of(stamp, at, "undone", now, **settling)
     return stamp.appended(entry, {"stamp": newest(FORMAT, stamp.format)})
 
 
 def walk_back(workflow: Workflow, stamp: Stamp, at: Position) -> Decision:
-    """The next undo in reverse order, or the end when none is left."""
-    action: Action = at.action
-    message_id = next_message(at.message_id, at.step.name, action, stamp.branch or "")
+    """The next undo in reverse order; when none is left the end, or in a branch the word to its join."""
     stack = undo_stack(stamp)
     if not stack:
-        ended = stamp.having({"phase": "compensated"})
-        notice = Next(
-            routing_key=end_key("compensated"), type=ended.event, message_id=message_id, event=None, mandatory=False
-        )
-        return Decision(stamp=ended, settle=Forward(), messages=(notice,))
+        join = _join(workflow, stamp, at)
+        return _compensated(stamp, at) if join is None else _reported(stamp, at, join)
     step = workflow.step(stack[-1].step)
     back = stamp.having({"event": step.event, "phase": "backward"})
-    undo = Next(routing_key=undo_key(step.name), type=f"undo:{step.name}", message_id=message_id, event=None)
-    return Decision(stamp=back, settle=Forward(), messages=(undo,))
+    return Decision(stamp=back, settle=Forward(), messages=(_undo(back, at, step),))
 
 
-def fold(stamp: Stamp, workflow: Workflow) -> Stamp:
-    """Fold settled history into `base` once it is long: a count and a digest stay, so size and cost stay bounded.
-
-    What a later hop may still need is never folded: live undos, the last pivot, the last visit of a step in a
-    loop, and the last three entries.
-    """
-    trail = stamp.trail
-    if trail is None or (stamp.seq - stamp.folded <= FOLD_ENTRIES and len(trail) <= FOLD_BYTES):
-        return stamp
-    raw = stamp.raw_history()
-    keep_from = _first_needed(stamp, workflow)
-    if keep_from == 0:
-        return stamp
-    base = stamp.values.get("base") or {}
-    digest = str(base.get("digest", ""))
-    for text in raw[:keep_from]:
-        digest = sha256(digest.encode() + bytes(text)).hexdigest()
-    folded = {**base, "count": stamp.folded + keep_from, "digest": digest}
-    return stamp.with_trail(raw[keep_from:], {"base": folded})
+def _compensated(stamp: Stamp, at: Position) -> Decision:
+    ended = stamp.having({"phase": "compensated"})
+    notice = Next(
+        routing_key=end_key("compensated"),
+        type=ended.event,
+        message_id=_next_id(stamp, at),
+        event=None,
+        mandatory=False,
+    )
+    return Decision(stamp=ended, settle=Forward(), messages=(notice,))
 
 
-def _first_needed(stamp: Stamp, workflow: Workflow) -> int:
-    live = {entry.seq for entry in undo_stack(stamp)}
-    history: Sequence[Entry] = stamp.history
-    last_pivot = max([entry.seq for entry in history if entry.pivot], default=-1)
-    looping = {step.name for step in workflow.steps if step.max_visits > 1}
-    last_visit = {entry.step: entry.seq for entry in history if entry.step in looping}
-    for place, entry in enumerate(history[:-NEVER_FOLDED]):
-        if entry.seq in live or entry.seq == last_pivot or last_visit.get(entry.step) == entry.seq:
-            return place
-    return max(len(history) - NEVER_FOLDED, 0)
+def _reported(stamp: Stamp, at: Position, join: Step) -> Decision:
+    """A branch that failed, or has nothing left to undo, says so where its arrival is waited for."""
+    return Decision(stamp=stamp, settle=Forward(), messages=(_undo(stamp, at, join),))
+
+
+def _undo(stamp: Stamp, at: Position, step: Step) -> Next:
+    return Next(routing_key=undo_key(step.name), type=f"undo:{step.name}", message_id=_next_id(stamp, at), event=None)
+
+
+def _next_id(stamp: Stamp, at: Position) -> str:
+    return next_message(at.message_id, at.step.name, at.action, stamp.branch or "")
+
+
+def _join(workflow: Workflow, stamp: Stamp, at: Position) -> Step | None:
+    """The join that waits for this branch; `None` on the trunk and in independent branches."""
+    forks = depth(stamp.branch)
+    return workflow.table.join_around(at.step, forks) if forks else None
 
 
 def plain(value: object) -> Any:

@@ -1,6 +1,6 @@
 """The road of a delivery, from the queue to its settlement, top to bottom.
 
-    read -> begin -> inbox? -> handler -> decide -> encode -> outbox -> commit -> publish -> settle
+    read -> begin -> inbox? -> join? -> handler -> decide -> encode -> outbox -> commit -> publish -> settle
 
 Deliveries that wait together travel together: one transaction with a savepoint each, one commit, one burst of
 publishes, one acknowledgement. A batch of one is the same road.
@@ -10,72 +10,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from brokers.contract import Delivery, Publication
 from stamp import outgoing, parking
-from stamp.codec import Arrival, Codec
-from stamp.decision import Again, Broken, Decision, Done, Failed, Forward, Hold, Outcome, Position, Undone, decide
+from stamp.codec import Arrival, Codec, is_timer, timer_of
+from stamp.decision import Again, Broken, Decision, Done, Failed, Forward, Hold, Outcome, Undone, decide, refusal
 from stamp.duration import seconds
 from stamp.errors import OutputInvalid, PayloadInvalid, StampError, StampUnreadable, StoreUnavailable, Theirs
-from stamp.events import (
-    DuplicateDropped,
-    HopFinished,
-    MessageHeld,
-    Paused,
-    Resumed,
-    RetryScheduled,
-    RunEnded,
-    StampLarge,
-)
+from stamp.events import MessageHeld, Paused, Resumed
 from stamp.failure import trimmed
 from stamp.hop import Hop
-from stamp.model import ENDED, Action, Fail, RetryLater, epoch
+from stamp.joining import meet
+from stamp.model import Fail, RetryLater
 from stamp.nostore import NoStore
-from stamp.ports import Clock, Foresight, Store, Transaction, sleep
+from stamp.placing import placed
+from stamp.ports import Clock, Foresight, OutOfTime, Store, Transaction, sleep, within
 from stamp.relay import Relay
 from stamp.sending import Sender, Teller
+from stamp.trip import Settler, Station, Trip, expires_of, facts_of, rewind, sure
 from stamp.workflow import Step, Workflow
 
 log = logging.getLogger("stamp")
 
-Handler = Callable[..., Awaitable[Any]]
-GRACE = 86400.0
-"""Seconds past a run's deadline for which the inbox still knows its messages: late duplicates are still found."""
-
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
-
-
-class Settler(Protocol):
-    """The part of a consumer that the road needs."""
-
-    async def ack(self, deliveries: Sequence[Delivery]) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Station:
-    """One step's queue at one service: the versions and handlers that serve it."""
-
-    queue: str
-    step: str
-    versions: Mapping[int, Workflow]
-    handlers: Mapping[tuple[int, Action], Handler]
-
-
-@dataclass(slots=True)
-class Trip:
-    """One delivery on its way. `fate` is empty while a handler may still run."""
-
-    delivery: Delivery
-    fate: Literal["", "forward", "again", "held", "duplicate", "elsewhere"] = ""
-    arrival: Arrival | None = None
-    decision: Decision | None = None
-    position: Position | None = None
-    messages: list[Publication] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,7 +59,7 @@ class Road:
         if any(not trip.fate for trip in trips):
             await self._work(trips)
         await self.sender.send([message for trip in trips for message in trip.messages])
-        if again := [_sure(trip.arrival).stamp.run for trip in trips if trip.fate == "duplicate"]:
+        if again := [sure(trip.arrival).stamp.run for trip in trips if trip.fate == "duplicate"]:
             await self._revive(again)
         await settler.ack([trip.delivery for trip in trips])
         if self.tell.listening:
@@ -106,7 +68,8 @@ class Road:
     def _read(self, delivery: Delivery) -> Trip:
         trip = Trip(delivery)
         try:
-            trip.arrival = self.codec.decode(delivery.message, self.station.versions)
+            arrival = self.codec.decode(delivery.message, self.station.versions)
+            where = placed(arrival, self.station.step)
         except Theirs as error:
             self._hold(trip, error.reason, str(error))
             return trip
@@ -114,22 +77,19 @@ class Road:
             log.exception("%s: reading message %r failed", self.service, delivery.message.message_id)
             self._hold(trip, StampUnreadable.reason, f"{type(error).__name__}: {error}")
             return trip
-        trip.position = self._position(trip.arrival)
-        if trip.position is None:
+        if where is None:
             trip.fate = "elsewhere"
+            return trip
+        trip.arrival, trip.position = msgspec.structs.replace(arrival, stamp=where[0]), where[1]
+        trip.read = trip.arrival, trip.position
+        self._wait(trip)
         return trip
 
-    def _position(self, arrival: Arrival) -> Position | None:
-        """The step and direction this queue runs for the message; `None` when it belongs to another queue.
-
-        Two versions of a workflow may route one event to different steps, and queues are bound for both.
-        """
-        step = arrival.workflow.step(self.station.step)
-        action: Action = "undo" if arrival.payload is None else "do"
-        named = arrival.message.type.removeprefix("undo:") if action == "undo" else step.name
-        if named != step.name or (action == "do" and arrival.stamp.event != step.event):
-            return None
-        return Position(step=step, action=action, message_id=arrival.message.message_id, attempt=arrival.attempt)
+    def _wait(self, trip: Trip) -> None:
+        """A timer that is not yet due goes on waiting, rung by rung: no transaction is needed for that."""
+        message = trip.delivery.message
+        if is_timer(message) and (left := timer_of(sure(trip.arrival).payload).due / 1000 - self.clock.now()) > 0:
+            trip.fate, trip.messages = "again", [outgoing.wait(message, trip.delivery.queue, left=left)]
 
     async def _revive(self, runs: Sequence[str]) -> None:
         """A duplicate runs nothing; what a dead process never got confirmed goes out now, not when its lease ends."""
@@ -161,10 +121,10 @@ class Road:
         try:
             await self._transact(todo)
         except StoreUnavailable:
-            _rewind(todo)
+            rewind(todo)
             raise
         except Exception as error:
-            _rewind(todo)
+            rewind(todo)
             if len(todo) > 1:
                 for trip in todo:
                     await self._together([trip])
@@ -184,11 +144,11 @@ class Road:
             async with self.store.begin() as tx:
                 await self._went_wrong(tx, trip, error)
         except StoreUnavailable:
-            _rewind([trip])
+            rewind([trip])
             raise
         except Exception as again:
             log.exception("%s: step %s can't be settled otherwise than by holding it", self.service, self.station.step)
-            _rewind([trip])
+            rewind([trip])
             self._hold(trip, "failed", f"{type(again).__name__}: {again}", again)
 
     async def _hop(self, tx: Transaction, trip: Trip) -> None:
@@ -197,8 +157,8 @@ class Road:
                 if not await self._first_seen(tx, trip):
                     trip.fate = "duplicate"
                     return
-                outcome = await self._handle(tx, trip)
-                await self._follow(tx, trip, outcome)
+                if await self._meet(tx, trip):
+                    await self._follow(tx, trip, self._refused(trip) or await self._handle(tx, trip))
         except StoreUnavailable:
             raise
         except asyncio.CancelledError as error:
@@ -209,13 +169,31 @@ class Road:
             await self._went_wrong(tx, trip, error)
 
     async def _first_seen(self, tx: Transaction, trip: Trip) -> bool:
-        arrival = _sure(trip.arrival)
-        deadline = arrival.stamp.deadline
-        expires = None if deadline is None else epoch(deadline) + GRACE
-        return await tx.first_seen(self.station.queue, arrival.message.message_id, expires=expires)
+        arrival = sure(trip.arrival)
+        message_id = arrival.message.message_id
+        return await tx.first_seen(self.station.queue, message_id, expires=expires_of(arrival.stamp))
+
+    async def _meet(self, tx: Transaction, trip: Trip) -> bool:
+        """Whether the handler has its turn: in a join, not before the branches that it waits for have come."""
+        trip.arrival, trip.position = arrival, position = sure(trip.read)
+        if position.place is None:
+            return True
+        join = f"{self.station.queue}|{arrival.stamp.run}|{position.place.fork}"
+        meeting = meet(arrival, position, await tx.gather(join), self.clock.now())
+        trip.rows = {join: meeting.rows}
+        if meeting.fire is None:
+            trip.decision = meeting.decision
+            await self._carry_out(tx, trip)
+            return False
+        stamp, trip.position, joined = meeting.fire
+        trip.arrival = msgspec.structs.replace(arrival, stamp=stamp, payload=joined)
+        return True
+
+    def _refused(self, trip: Trip) -> Outcome | None:
+        return refusal(sure(trip.arrival).stamp, sure(trip.position), self.clock.now())
 
     async def _handle(self, tx: Transaction, trip: Trip) -> Outcome:
-        arrival, position = _sure(trip.arrival), _sure(trip.position)
+        arrival, position = sure(trip.arrival), sure(trip.position)
         handler = self.station.handlers[arrival.workflow.version, position.action]
         trace = arrival.message.headers.get("traceparent") or arrival.stamp.trace
         hop: Hop[Any] = Hop(arrival.workflow, arrival.stamp, position, local=tx, trace=trace)
@@ -224,33 +202,44 @@ class Road:
             await handler(hop)
             outcome: Outcome = Undone(state=_state(hop, arrival.workflow))
         else:
-            event = await handler(_typed(arrival, position.step), hop)
+            async with within(self.clock, None if position.step.joins else position.step.timeout):
+                event = await handler(_typed(arrival, position.step), hop)
             outcome = Done(event=event, state=_state(hop, arrival.workflow), keep=hop.kept)
         trip.position = msgspec.structs.replace(position, ms=max(0, round((self.clock.now() - began) * 1000)))
         return outcome
 
     async def _follow(self, tx: Transaction, trip: Trip, outcome: Outcome, cause: BaseException | None = None) -> None:
-        """Decide, and when the run moves on write the next messages into the outbox of the same transaction."""
-        arrival, now = _sure(trip.arrival), self.clock.now()
-        trip.decision = decide(arrival.workflow, arrival.stamp, _sure(trip.position), outcome, now)
-        match trip.decision.settle:
+        arrival = sure(trip.arrival)
+        trip.decision = decide(arrival.workflow, arrival.stamp, sure(trip.position), outcome, self.clock.now())
+        await self._carry_out(tx, trip, cause)
+
+    async def _carry_out(self, tx: Transaction, trip: Trip, cause: BaseException | None = None) -> None:
+        """When the run moves on, write the next messages into the outbox of the same transaction."""
+        arrival, message, decision = sure(trip.arrival), trip.delivery.message, sure(trip.decision)
+        match decision.settle:
             case Forward():
-                trip.messages = outgoing.publications(
-                    trip.decision,
-                    arrival.workflow,
-                    self.codec,
-                    service=self.service,
-                    now=now,
-                    trace=outgoing.trace_of(arrival.message),
-                )
+                trip.messages = self._publications(arrival, decision, trip.delivery.queue)
                 await tx.emit(trip.messages, run=arrival.stamp.run)
+                for join, rows in trip.rows.items():
+                    await tx.put_arrivals(join, rows, expires=expires_of(arrival.stamp))
                 trip.fate = "forward"
             case Again() as again:
-                message = arrival.message
-                trip.messages = [outgoing.again(message, trip.delivery.queue, attempt=again.attempt, delay=again.delay)]
+                queue = trip.delivery.queue
+                trip.messages = [outgoing.again(message, queue, attempt=again.attempt, delay=again.delay)]
                 trip.fate = "again"
             case Hold() as hold:
                 self._hold(trip, hold.reason, hold.detail, cause)
+
+    def _publications(self, arrival: Arrival, decision: Decision, queue: str) -> list[Publication]:
+        return outgoing.publications(
+            decision,
+            arrival.workflow,
+            self.codec,
+            service=self.service,
+            now=self.clock.now(),
+            trace=outgoing.trace_of(arrival.message),
+            queue=queue,
+        )
 
     async def _went_wrong(self, tx: Transaction, trip: Trip, error: BaseException) -> None:
         """The savepoint is rolled back; what follows is written in a savepoint of its own."""
@@ -258,9 +247,10 @@ class Road:
         if isinstance(error, StampError) and error.disposition == "hold":
             self._hold(trip, error.reason, str(error), error)
             return
-        outcome = _outcome_of(error, _sure(trip.position).step)
+        outcome = _outcome_of(error, sure(trip.position).step)
         async with tx.savepoint():
-            await self._follow(tx, trip, outcome, error)
+            if await self._meet(tx, trip):
+                await self._follow(tx, trip, outcome, error)
             if trip.fate == "forward" and not await self._first_seen(tx, trip):
                 trip.fate, trip.messages = "duplicate", []
 
@@ -288,7 +278,7 @@ class Road:
 
     def _report(self, trips: Sequence[Trip]) -> None:
         for trip in trips:
-            for event in _facts(self.service, self.station, trip, self.clock.now(), self.codec.soft_limit):
+            for event in facts_of(self.service, self.station, trip, self.clock.now(), self.codec.soft_limit):
                 self.tell(event)
 
 
@@ -298,14 +288,11 @@ def _cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _rewind(trips: Sequence[Trip]) -> None:
-    for trip in trips:
-        trip.fate, trip.decision, trip.messages = "", None, []
-
-
 def _typed(arrival: Arrival, step: Step) -> Any:
+    if step.joins:
+        return arrival.payload
     try:
-        return msgspec.convert(arrival.payload, step.on)
+        return msgspec.convert(arrival.payload, step.inputs[0])
     except msgspec.ValidationError as error:
         raise PayloadInvalid(f"{step.event} of {arrival.workflow.label}: {error}") from None
 
@@ -326,6 +313,8 @@ def _outcome_of(error: BaseException, step: Step) -> Outcome:
             return Failed(type="Fail", reason=error.reason, undo_me=error.undo_me)
         case RetryLater():
             return Broken(type="RetryLater", reason=error.reason, after=_after(error))
+        case OutOfTime():
+            return Broken(type="Timeout", reason=str(error), entry="timeout")
         case _ if isinstance(error, step.no_retry):
             return Failed(type=kind, reason=str(error))
         case _:
@@ -334,53 +323,3 @@ def _outcome_of(error: BaseException, step: Step) -> Outcome:
 
 def _after(error: RetryLater) -> float | None:
     return None if error.after is None else seconds(error.after)
-
-
-def _sure(value: Any) -> Any:
-    """A trip's field that the road has filled before it gets here."""
-    if value is None:
-        raise RuntimeError("the road of a delivery was walked out of order")
-    return value
-
-
-def _facts(service: str, station: Station, trip: Trip, now: float, soft_limit: int) -> list[Any]:
-    if trip.fate == "duplicate":
-        message_id = trip.delivery.message.message_id
-        return [DuplicateDropped(service=service, consumer=station.queue, message_id=message_id, at=now)]
-    if trip.decision is None or trip.arrival is None or trip.position is None:
-        return []
-    stamp, position = trip.decision.stamp, trip.position
-    about: dict[str, Any] = {"service": service, "workflow": stamp.workflow, "run": stamp.run, "at": now}
-    match trip.decision.settle:
-        case Again() as again:
-            return [
-                RetryScheduled(
-                    **about, step=position.step.name, attempt=again.attempt, delay=again.delay, reason=again.reason
-                )
-            ]
-        case Forward():
-            return [*_moved(about, trip, soft_limit)]
-        case _:
-            return []
-
-
-def _moved(about: dict[str, Any], trip: Trip, soft_limit: int) -> list[Any]:
-    decision, position = _sure(trip.decision), _sure(trip.position)
-    stamp = decision.stamp
-    outcome = "undone" if position.action == "undo" else "failed" if stamp.phase != "forward" and stamp.error else "ok"
-    facts: list[Any] = [
-        HopFinished(
-            **about,
-            step=position.step.name,
-            seq=stamp.seq,
-            outcome=outcome,
-            attempt=position.attempt,
-            ms=position.ms,
-        )
-    ]
-    size = max((len(message.message.headers.get("stamp", "")) for message in trip.messages), default=0)
-    if size > soft_limit:
-        facts.append(StampLarge(**about, size=size))
-    if stamp.phase in ENDED:
-        facts.append(RunEnded(**about, outcome=stamp.phase))
-    return facts

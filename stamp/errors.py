@@ -23,7 +23,9 @@
         ├── StateInvalid             against the workflow's schema
         ├── PayloadInvalid           the body against the event's schema
         ├── SignatureInvalid         missing, unknown key or wrong
-        └── Looping                  more hops than the hop guard allows
+        ├── Looping                  more hops than the hop guard allows
+        ├── MergeConflict            branches disagree about a member of the state
+        └── Equivocation             one hop came with two different contents
 
 `Fail` and `RetryLater` are not errors but words of a handler; they live in `stamp.model`.
 """
@@ -211,3 +213,17 @@ class Looping(Theirs):
 
     code = "E028"
     reason = "hop-guard"
+
+
+class MergeConflict(Theirs):
+    """Branches that meet in a join changed a member of the state differently, and no policy says what then."""
+
+    code = "E029"
+    reason = "merge-conflict"
+
+
+class Equivocation(Theirs):
+    """Branches that meet in a join carry the same history entry with different contents."""
+
+    code = "E030"
+    reason = "equivocation"

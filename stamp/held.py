@@ -15,10 +15,10 @@ from brokers.contract import Broker, Consumer, Delivery, Message, Publication
 from brokers.errors import BrokerError
 from stamp import parking, repair, shards
 from stamp.codec import STAMP, Codec, parse
-from stamp.delivery import Station
 from stamp.errors import Theirs, TooNew, UnknownWorkflow
 from stamp.layout import HELD_PREFETCH, held_queue
 from stamp.model import Entry
+from stamp.trip import Station
 
 PATIENCE = 3.0
 """Seconds without a further message after which a look takes what it has."""

@@ -6,9 +6,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from stamp.decision import Position, kept_for, visit_of
+from stamp.decision import Position
 from stamp.errors import StateInvalid
 from stamp.graft import graft
+from stamp.history import kept_for, to_settle, visit_of
 from stamp.ids import idempotency_key
 from stamp.model import Entry, Stamp, epoch
 from stamp.workflow import Workflow
@@ -78,9 +79,11 @@ class Hop(Generic[S]):
     @property
     def idempotency_key(self) -> str:
         """A UUID for calls outside the database: the same for every try of this step in this run."""
-        step = self._position.step
-        visit = visit_of(self.stamp, step) if self._position.action == "do" else 1
-        return idempotency_key(self.run_id, step.name, self._position.action, self.stamp.branch or "", visit)
+        step, action, stamp = self._position.step, self._position.action, self.stamp
+        undoes = to_settle(stamp, step) if action == "undo" else None
+        if undoes is None:
+            return idempotency_key(self.run_id, step.name, action, stamp.branch or "", visit_of(stamp, step))
+        return idempotency_key(self.run_id, step.name, action, undoes.branch or "", undoes.visit)
 
     @property
     def deadline(self) -> float | None:

@@ -44,6 +44,16 @@ def next_message(consumed: str, step: str, action: str, branch: str = "", n: int
     return _uuid5(consumed, f"{step}|{action}|{branch}|{n}")
 
 
+def watch_message(run: str) -> str:
+    """The id of the timer that looks at a run's deadline whether it has ended."""
+    return _uuid5(run, "watch")
+
+
+def join_message(run: str, fork: str) -> str:
+    """What stands for the consumed message when a join goes on: the same whichever branch came last."""
+    return _uuid5(run, f"join|{fork}")
+
+
 def repaired_message(held: str, step: str, operation: str, content: str, branch: str = "") -> str:
     """The id that a repair by hand of a held message goes on from: the same when the same repair is repeated.
 

@@ -12,6 +12,9 @@ HELD = "stamp.held"
 JOURNAL = "stamp.journal"
 DELAY = "stamp.delay."
 
+OVERDUE = "overdue"
+"""The routing key of the notice that a run has not ended by its deadline."""
+
 DELIVERY_LIMIT = 100
 """Redeliveries of a work queue before the broker itself parks the message: set explicitly because 4.x has a default
 of 20, high because lost connections count too. It guards against messages that kill the process; it is not the
@@ -56,11 +59,14 @@ def shard_binding(name: str, number: int) -> Binding:
 
 def own_bindings(workflow: Workflow, step: Step) -> list[Binding]:
     """How the queue of a step that is not sharded hears of its events."""
-    return [Binding(work_queue(workflow.name, step), workflow.name, key) for key in _keys(step)]
+    return [Binding(work_queue(workflow.name, step), workflow.name, key) for key in _keys(workflow, step)]
 
 
-def _keys(step: Step) -> list[str]:
-    return [step.event, *([undo_key(step.name)] if step.undo else [])]
+def _keys(workflow: Workflow, step: Step) -> list[str]:
+    """What a step's queue is bound to. A join hears of its fork, of each branch, and of branches that failed."""
+    forks = workflow.table.closed_by(step) if step.joins else ()
+    backward = [undo_key(step.name)] if step.undo or step.joins else []
+    return [*step.events, *forks, *backward]
 
 
 def held_queue(service: str) -> str:
@@ -81,6 +87,21 @@ def undo_key(step: str) -> str:
 def end_key(outcome: str) -> str:
     """The routing key of the terminal notice: `end.completed`, `end.compensated` or `end.failed`."""
     return f"end.{outcome}"
+
+
+def watch_queue(service: str, workflow: str) -> str:
+    """Where the ends and deadlines of runs come to the service that started them."""
+    return f"{service}.{workflow}.watch"
+
+
+def watch_parts(service: str, workflow: str) -> list[Declarable]:
+    """A watch queue, bound to every end of the workflow's runs."""
+    queue = watch_queue(service, workflow)
+    return [
+        Exchange(workflow),
+        Queue(name=queue, dead_letter_exchange=HELD, dead_letter_key=service, delivery_limit=DELIVERY_LIMIT),
+        *(Binding(queue, workflow, end_key(outcome)) for outcome in ("completed", "compensated", "failed")),
+    ]
 
 
 def held_parts(service: str) -> list[Declarable]:
@@ -109,7 +130,7 @@ def _sharded_parts(workflow: Workflow, step: Step) -> list[Declarable]:
         Exchange(name, "x-consistent-hash", hash_on="correlation_id"),
         *(_queue(queue, step) for queue in work_queues(workflow.name, step)),
         *(shard_binding(name, number) for number in range(step.shards)),
-        *(ExchangeBinding(name, workflow.name, key) for key in _keys(step)),
+        *(ExchangeBinding(name, workflow.name, key) for key in _keys(workflow, step)),
     ]
 
 

@@ -6,17 +6,20 @@ first. Pure; the journal's readers, the test bench and a front controller feed i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal, cast
 
+import msgspec
+
 from brokers.contract import Message
 from stamp import parking
-from stamp.codec import attempt_of, check_header, header_text, parse
-from stamp.decision import undo_stack
+from stamp.branching import natural, place_of, within
+from stamp.codec import attempt_of, check_header, header_text, is_timer, parse
 from stamp.errors import StampError
-from stamp.layout import DELAY, HELD
+from stamp.history import undo_stack, unsettled
+from stamp.layout import DELAY, HELD, undo_key
 from stamp.model import ENDED, Entry, Stamp, epoch
 from stamp.workflow import Workflow
 
@@ -48,16 +51,43 @@ class Sighting:
         ended = 1 if self.stamp.phase in ENDED else 0
         return (self.stamp.seq + ended, self.at, _RANK[self.kind], self.attempt)
 
+    @property
+    def branch(self) -> str:
+        """The branch it was seen in; empty on the trunk."""
+        return self.stamp.branch or ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """Where a run stands, as far as it was seen."""
 
     run: str
-    latest: Sighting
+    heads: Mapping[str, Sighting]
+    """The furthest sighting of the trunk (empty) and of each branch."""
     digests: frozenset[tuple[str, int, str]] = frozenset()
     equivocal: bool = False
     """The same hop was seen with two different contents."""
+
+    @property
+    def latest(self) -> Sighting:
+        """The furthest sighting of all. What ended on the trunk has ended, whatever a late branch does."""
+        return max(self.heads.values(), key=lambda head: (not head.branch and head.stamp.phase in ENDED, head.order))
+
+    @property
+    def current(self) -> tuple[Sighting, ...]:
+        """The furthest sightings that nothing has followed: one on the trunk, or one for each open branch."""
+        found = [head for head in self.heads.values() if not self._followed(head)]
+        return tuple(sorted(found, key=lambda head: natural(head.branch)))
+
+    def _followed(self, head: Sighting) -> bool:
+        """Whether a join went on behind this branch, or every branch of the fork that it opened was seen."""
+        seq = head.stamp.seq
+        outer = [other for branch, other in self.heads.items() if not branch or within(head.branch, branch)]
+        if any(other is not head and _is_past(other, seq) for other in outer):
+            return True
+        places = [place_of(branch) for branch in self.heads if branch and self.heads[branch].stamp.seq >= seq]
+        children = [place for place in places if (place.parent or "") == head.branch]
+        return any(len([p for p in children if p.fork == place.fork]) == place.children for place in children)
 
     @property
     def stamp(self) -> Stamp:
@@ -70,45 +100,70 @@ class Record:
 
     @property
     def done(self) -> tuple[Entry, ...]:
-        """The finished hops, oldest first."""
-        return self.stamp.history
+        """The finished hops of the trunk and of all open branches, oldest first."""
+        current = self.current
+        if len(current) < 2:  # noqa: PLR2004
+            return self.stamp.history
+        found = {(entry.seq, entry.branch or ""): entry for head in current for entry in head.stamp.history}
+        return tuple(found[key] for key in sorted(found))
 
     @property
     def to_undo(self) -> tuple[str, ...]:
         """The steps that would be undone, first to undo first."""
-        return tuple(entry.step for entry in reversed(undo_stack(self.stamp)))
+        return tuple(entry.step for entry in reversed(unsettled(self.done)))
 
     @property
     def ended(self) -> bool:
-        return self.stamp.phase in ENDED
+        """Whether it ended on the trunk, or every one of its independent branches did."""
+        return all(head.stamp.phase in ENDED for head in self.current) or (
+            self.stamp.phase in ENDED and not self.latest.branch
+        )
+
+    @property
+    def held(self) -> Sighting | None:
+        """The held message that a person has to look at; `None` when there is none, or the run has ended."""
+        return None if self.ended else next((head for head in self.current if head.kind == "held"), None)
 
     def remaining(self, workflow: Workflow | None) -> tuple[str, ...]:
-        """The steps still ahead: by the table going forward, by the undo stack going backward."""
+        """The steps still ahead, of all branches: by the table going forward, by the undo stack going backward."""
         if self.ended:
             return ()
-        if self.stamp.phase == "backward":
+        if any(head.stamp.phase == "backward" for head in self.current):
             return tuple(f"undo {step}" for step in self.to_undo)
-        return () if workflow is None else workflow.remaining(self.stamp.event)
+        if workflow is None:
+            return ()
+        ahead = {step for head in self.current for step in workflow.remaining(head.stamp.event)}
+        if len(self.current) > 1:
+            return tuple(step.name for step in workflow.steps if step.name in ahead)
+        return workflow.remaining(self.stamp.event)
 
     def status(self, now: float) -> Status:
         """The one word for where the run stands at `now` (epoch seconds)."""
         if self.ended:
             return cast(Status, self.stamp.phase)
-        if self.latest.kind == "held":
+        if self.held is not None:
             return "held"
         if self.stamp.deadline is not None and now > epoch(self.stamp.deadline):
             return "overdue"
-        if self.stamp.phase == "backward":
+        if any(head.stamp.phase == "backward" for head in self.current):
             return "compensating"
-        return "retrying" if self.latest.kind == "retry" else "running"
+        return "retrying" if any(head.kind == "retry" for head in self.current) else "running"
+
+
+def _is_past(head: Sighting, seq: int) -> bool:
+    return head.stamp.seq > seq or head.stamp.phase in ENDED
 
 
 def sight(message: Message, exchange: str, routing_key: str) -> Sighting | None:
-    """What a message on an exchange says about its run; `None` when it carries no readable stamp."""
+    """What a message on an exchange says about its run; `None` when it carries no readable stamp, or only the time."""
+    if is_timer(message):
+        return None
     try:
         stamp = parse(header_text(message))
         check_header(stamp)
     except StampError:
+        return None
+    if not _legible(stamp):
         return None
     kind = _kind(exchange, routing_key)
     noted = message.headers.get(parking.AT)
@@ -127,6 +182,14 @@ def sight(message: Message, exchange: str, routing_key: str) -> Sighting | None:
     )
 
 
+def _legible(stamp: Stamp) -> bool:
+    """Whether all of the history can be read. Others write it, and a service looks at its newest entry only."""
+    try:
+        return all(epoch(entry.at) is not None for entry in stamp.history)
+    except (msgspec.DecodeError, ValueError):
+        return False
+
+
 def _kind(exchange: str, routing_key: str) -> Kind:
     if exchange == HELD:
         return "released" if routing_key.startswith(parking.RELEASED) else "held"
@@ -135,12 +198,22 @@ def _kind(exchange: str, routing_key: str) -> Kind:
 
 def apply(record: Record | None, sighting: Sighting) -> Record:
     """The row after one more sighting. Applying it again, or in another order, gives the same row."""
-    stamp = sighting.stamp
     if record is None:
-        record = Record(run=stamp.run, latest=sighting)
-    if sighting.kind == "progress":
+        record = Record(run=sighting.stamp.run, heads={sighting.branch: sighting})
+    if sighting.kind == "progress" and not _is_report(sighting):
         record = _fenced(record, sighting)
-    return replace(record, latest=sighting) if sighting.order > record.latest.order else record
+    known = record.heads.get(sighting.branch)
+    if known is not None and known.order >= sighting.order:
+        return record
+    return replace(record, heads={**record.heads, sighting.branch: sighting})
+
+
+def _is_report(sighting: Sighting) -> bool:
+    """Whether a branch only tells its join how it is: the join's answer carries the same hop once more."""
+    stamp = sighting.stamp
+    if stamp.branch is None or stamp.phase != "backward":
+        return False
+    return sighting.routing_key not in {undo_key(entry.step) for entry in undo_stack(stamp)}
 
 
 def _fenced(record: Record, sighting: Sighting) -> Record:

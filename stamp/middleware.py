@@ -14,10 +14,11 @@ from typing import Any
 from brokers.contract import Adopted, Delivery
 from brokers.registry import adopt
 from stamp import shards
-from stamp.delivery import Road, Station
+from stamp.delivery import Road
 from stamp.errors import DefinitionError
 from stamp.runtime import Runtime
 from stamp.service import Service
+from stamp.trip import Station
 from stamp.workflow import Workflow
 
 Callback = Callable[[Any], Awaitable[None]]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from brokers.contract import Publication
+from stamp.errors import DefinitionError
 
 
 class _Nothing:
@@ -34,6 +35,13 @@ class NoTransaction:
 
     async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
         """The publications go out before the delivery is acknowledged; there is nowhere to keep them."""
+
+    async def gather(self, join: str) -> Mapping[str, bytes]:
+        """Raises `DefinitionError`: branches can't be collected without a place to keep them."""
+        raise DefinitionError(f"the join {join} has no store", fix="open the service with store=")
+
+    async def put_arrivals(self, join: str, rows: Mapping[str, bytes], *, expires: float | None) -> None:
+        """Never called: `gather` comes first."""
 
 
 class NoStore:

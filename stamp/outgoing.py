@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from brokers.contract import Message, Publication
-from stamp.codec import ATTEMPT, CARRIED, JSON, SIGNATURE, STAMP, TRACE_HEADERS, Codec, write_payload
+from stamp.codec import ATTEMPT, CARRIED, JSON, SIGNATURE, STAMP, TRACE_HEADERS, Codec, write_payload, write_timer
 from stamp.decision import Decision, Next
 from stamp.layout import delay_exchange
-from stamp.retry import rung
+from stamp.retry import rung, rung_below
 from stamp.workflow import Workflow
 
 TRACE_LIMIT = 512
@@ -17,47 +17,66 @@ TRACE_LIMIT = 512
 
 
 def publications(
-    decision: Decision, workflow: Workflow, codec: Codec, *, service: str, now: float, trace: Mapping[str, str]
-) -> list[Publication]:
-    """The messages of a decision, encoded once. Raises `StampTooLarge` or `OutputInvalid`."""
-    header = codec.encode(decision.stamp)
-    return [
-        Publication(
-            workflow.name,
-            message.routing_key,
-            _message(message, decision, workflow, codec, header=header, service=service, now=now, trace=trace),
-            message.mandatory,
-        )
-        for message in decision.messages
-    ]
-
-
-def _message(
-    message: Next,
     decision: Decision,
     workflow: Workflow,
     codec: Codec,
     *,
-    header: str,
     service: str,
     now: float,
     trace: Mapping[str, str],
+    queue: str = "",
+) -> list[Publication]:
+    """The messages of a decision, encoded once; timers come back to `queue`.
+
+    Raises `StampTooLarge` or `OutputInvalid`.
+    """
+    own = codec.encode(decision.stamp) if any(message.stamp is None for message in decision.messages) else ""
+    found = []
+    for message in decision.messages:
+        header = own if message.stamp is None else codec.encode(message.stamp)
+        headers: dict[str, str | int] = {STAMP: header, ATTEMPT: 1, **trace}
+        sent = _message(message, workflow, codec, headers=headers, run=decision.stamp.run, app_id=service, now=now)
+        found.append(_routed(message, sent, workflow, queue=queue, now=now))
+    return found
+
+
+def _routed(message: Next, sent: Message, workflow: Workflow, *, queue: str, now: float) -> Publication:
+    if message.timer is None:
+        return Publication(workflow.name, message.routing_key, sent, message.mandatory)
+    return wait(sent, message.routing_key or queue, left=message.timer.due / 1000 - now)
+
+
+def _message(
+    message: Next,
+    workflow: Workflow,
+    codec: Codec,
+    *,
+    headers: dict[str, str | int],
+    run: str,
+    app_id: str,
+    now: float,
 ) -> Message:
-    body = b"{}" if message.event is None else write_payload(message.event, workflow)
-    headers: dict[str, str | int] = {STAMP: header, ATTEMPT: 1, **trace}
+    body = _body(message, workflow)
     if workflow.signed:
-        signature = codec.sign(message_id=message.message_id, type_=message.type, stamp=header, body=body)
+        stamp = str(headers[STAMP])
+        signature = codec.sign(message_id=message.message_id, type_=message.type, stamp=stamp, body=body)
         headers |= {SIGNATURE: signature} if signature else {}
     return Message(
         body=body,
         message_id=message.message_id,
         type=message.type,
         headers=headers,
-        correlation_id=decision.stamp.run,
-        app_id=service,
+        correlation_id=run,
+        app_id=app_id,
         timestamp=int(now),
         content_type=JSON,
     )
+
+
+def _body(message: Next, workflow: Workflow) -> bytes:
+    if message.timer is not None:
+        return write_timer(message.timer)
+    return b"{}" if message.event is None else write_payload(message.event, workflow)
 
 
 def trace_of(message: Message) -> dict[str, str]:
@@ -70,3 +89,13 @@ def again(message: Message, queue: str, *, attempt: int, delay: float) -> Public
     """The same message once more after a pause: same id, same bytes, one attempt later."""
     headers = {name: value for name, value in message.headers.items() if name in CARRIED}
     return Publication(delay_exchange(rung(delay)), queue, replace(message, headers={**headers, ATTEMPT: attempt}))
+
+
+def resent(message: Message) -> Message:
+    """The same message once more, without what belongs to its last delivery."""
+    return replace(message, headers={name: value for name, value in message.headers.items() if name in CARRIED})
+
+
+def wait(message: Message, queue: str, *, left: float) -> Publication:
+    """A timer on its way: the same message, to come back to `queue` no later than `left` seconds from now."""
+    return Publication(delay_exchange(rung_below(left)), queue, resent(message))

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, runtime_checkable
 
 from brokers.contract import Clock, Publication
 from stamp.events import Event
 
-__all__ = ["Clock", "Foresight", "Observer", "Store", "Transaction", "sleep"]
+__all__ = ["Clock", "Foresight", "Observer", "OutOfTime", "Store", "Transaction", "sleep", "within"]
 
 
 class Observer(Protocol):
@@ -52,6 +52,17 @@ class Transaction(Protocol):
 
     async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
         """Write outbox rows, in order, leased to this process. A message id already there is left as it is."""
+        ...
+
+    async def gather(self, join: str) -> Mapping[str, bytes]:
+        """The arrivals of a join so far, by name, and nobody else's until this transaction ends.
+
+        Another transaction that gathers the same join waits, whether there are rows or not.
+        """
+        ...
+
+    async def put_arrivals(self, join: str, rows: Mapping[str, bytes], *, expires: float | None) -> None:
+        """Write arrivals of a join, each in place of the one of its name. `expires` as in `first_seen`."""
         ...
 
 
@@ -125,7 +136,7 @@ class Store(Protocol):
         ...
 
     async def prune(self, now: float, *, limit: int = 1000) -> int:
-        """Delete up to `limit` inbox rows that expired before `now` (epoch seconds); how many went."""
+        """Delete up to `limit` inbox rows, and as many arrivals, expired before `now` (epoch seconds); the count."""
         ...
 
 
@@ -137,3 +148,28 @@ async def sleep(clock: Clock, seconds: float) -> None:
         await done.wait()
     finally:
         cancel()
+
+
+class OutOfTime(Exception):  # noqa: N818  an outcome, not an error of ours
+    """The block of `within` took longer than it may."""
+
+
+@asynccontextmanager
+async def within(clock: Clock, seconds: float | None) -> AsyncIterator[None]:
+    """Cancel the block once `seconds` have passed by the clock given, and raise `OutOfTime`; `None` is no limit."""
+    if seconds is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    scope = asyncio.timeout(None)
+    try:
+        async with scope:
+            cancel = clock.call_later(seconds, lambda: scope.reschedule(loop.time()))
+            try:
+                yield
+            finally:
+                cancel()
+    except TimeoutError:
+        if scope.expired():
+            raise OutOfTime(f"it took longer than {seconds:g} s") from None
+        raise

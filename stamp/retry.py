@@ -75,3 +75,8 @@ def rung(pause: float, *, near: bool = False) -> float:
     if near:
         return min(LADDER, key=lambda step: max(step, pause) / min(step, pause))
     return next((step for step in LADDER if step >= pause), LADDER[-1])
+
+
+def rung_below(pause: float) -> float:
+    """The longest rung that is not longer than `pause`: how a timer comes close to its moment, rung by rung."""
+    return max((step for step in LADDER if step <= pause), default=LADDER[0])

@@ -7,15 +7,15 @@ import logging
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from brokers.clock import SystemClock
-from brokers.contract import Adopted, Broker, Consumer, Declarable, Publication
+from brokers.contract import Adopted, Broker, Consumer, Declarable, Delivery, Publication
 from brokers.errors import BrokerError, NotFound
 from brokers.registry import broker_for
 from stamp import held, journal, shards
 from stamp.codec import Codec
-from stamp.delivery import Road, Station
+from stamp.delivery import Road
 from stamp.errors import StoreUnavailable
 from stamp.events import Paused, Resumed
 from stamp.layout import delay_exchange, delay_parts
@@ -24,6 +24,8 @@ from stamp.ports import Clock, Observer, Store, sleep
 from stamp.registry import store_for
 from stamp.relay import Relay
 from stamp.sending import BACKOFF, Sender, Teller
+from stamp.trip import Settler, Station
+from stamp.watching import Sentry, Watch
 
 log = logging.getLogger("stamp")
 
@@ -35,6 +37,12 @@ TURN = 30.0
 
 DRAIN = 30.0
 """Seconds that deliveries in hand get to finish when a service stops; what is left the broker gives out again."""
+
+
+class Carrier(Protocol):
+    """What works off a queue."""
+
+    async def travel(self, deliveries: Sequence[Delivery], settler: Settler) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +58,14 @@ class Participant:
     batch: int
     share: tuple[int, int] = (0, 1)
     """The number of this process, from 0, and how many there are: which shards are its own."""
+    sentries: Sequence[Sentry] = ()
+    """The workflows whose runs it watches."""
 
     @property
     def exchanges(self) -> list[str]:
         """The workflow exchanges it takes part in."""
-        return list(dict.fromkeys(flow.name for station in self.stations for flow in station.versions.values()))
+        served = [station.versions for station in self.stations] + [sentry.versions for sentry in self.sentries]
+        return list(dict.fromkeys(flow.name for versions in served for flow in versions.values()))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +93,8 @@ class Runtime:
     @property
     def queues(self) -> list[str]:
         """The queues that it consumes."""
-        return [queue for station in self.participant.stations for queue in shards.queues(station)]
+        watched = [sentry.queue for sentry in self.participant.sentries]
+        return [*(queue for station in self.participant.stations for queue in shards.queues(station)), *watched]
 
     @classmethod
     @asynccontextmanager
@@ -154,12 +166,17 @@ class Runtime:
                 self._start(queue, self._stand_in(station, queue))
             for queue in await shards.left_over(self.broker, station):
                 self._start(queue, self._use_up(station, await self._subscribed(station, queue)))
+        for sentry in me.sentries:
+            self._start(sentry.queue, self._keep_watch(sentry, await self._consuming(sentry.queue, 1)))
 
     def _start(self, queue: str, serving: Coroutine[Any, Any, None]) -> None:
         self.workers.append(asyncio.create_task(serving, name=f"worker of {queue}"))
 
     async def _subscribed(self, station: Station, queue: str) -> Consumer:
-        consumer = await self.broker.consume(queue, prefetch=2 * self.participant.batch * self._hands(station))
+        return await self._consuming(queue, self._hands(station))
+
+    async def _consuming(self, queue: str, hands: int) -> Consumer:
+        consumer = await self.broker.consume(queue, prefetch=2 * self.participant.batch * hands)
         self.consumers[queue] = consumer
         return consumer
 
@@ -194,13 +211,30 @@ class Runtime:
             consumer = await self._subscribed_anew(station, queue)
             self.tell(Resumed(service=self.participant.name, what="queue", at=self.clock.now()))
 
+    async def _keep_watch(self, sentry: Sentry, consumer: Consumer) -> None:
+        watch = Watch(
+            service=self.participant.name,
+            sentry=sentry,
+            store=self.store,
+            codec=self.participant.codec,
+            sender=self.sender,
+            clock=self.clock,
+            tell=self.tell,
+        )
+        while await self._crew(watch, consumer, 1) is not None and not self.stopping:
+            await consumer.close()
+            consumer = await self._anew(sentry.queue, 1)
+
     async def _subscribed_anew(self, station: Station, queue: str) -> Consumer:
+        return await self._anew(queue, self._hands(station))
+
+    async def _anew(self, queue: str, hands: int) -> Consumer:
         """Declare and subscribe again, as soon as the broker lets us: who deleted a queue may have restarted it."""
         tries = 0
         while True:
             try:
                 await self.declare()
-                return await self._subscribed(station, queue)
+                return await self._consuming(queue, hands)
             except BrokerError as error:
                 if not (error.transient or isinstance(error, NotFound)):
                     raise
@@ -240,7 +274,7 @@ class Runtime:
             for task in waiting:
                 task.cancel()
 
-    async def _crew(self, road: Road, consumer: Consumer, number: int) -> NotFound | None:
+    async def _crew(self, road: Carrier, consumer: Consumer, number: int) -> NotFound | None:
         """Work with all hands until the consumer stops, or its queue is gone. Raises what a worker died of."""
         hands = [asyncio.create_task(self._work(road, consumer)) for _ in range(number)]
         try:
@@ -255,7 +289,7 @@ class Runtime:
                 hand.cancel()
             await asyncio.gather(*hands, return_exceptions=True)
 
-    async def _work(self, road: Road, consumer: Consumer) -> None:
+    async def _work(self, road: Carrier, consumer: Consumer) -> None:
         while deliveries := await consumer.receive(self.participant.batch):
             self.busy += 1
             try:

@@ -14,17 +14,18 @@ import msgspec
 
 from brokers.contract import Broker, Declarable
 from stamp.codec import Codec
-from stamp.decision import begin
-from stamp.delivery import Handler, Station
+from stamp.decision import begin, watched
 from stamp.errors import DefinitionError, NotRunning, OutputInvalid
 from stamp.events import RunStarted
 from stamp.ids import run_id as new_run_id
-from stamp.layout import held_parts, step_parts, work_queue
+from stamp.layout import held_parts, step_parts, watch_parts, watch_queue, work_queue
 from stamp.model import Action
 from stamp.outgoing import publications
 from stamp.ports import Clock, Observer, Store, Transaction
 from stamp.runtime import Participant, Runtime
 from stamp.seal import KeyRing
+from stamp.trip import Handler, Station
+from stamp.watching import Sentry
 from stamp.workflow import Step, Workflow, service_name
 
 log = logging.getLogger("stamp")
@@ -58,6 +59,7 @@ class Service:
         self.observers = list(observers)
         self._workflows: dict[tuple[str, int], Workflow] = {}
         self._handlers: dict[tuple[str, int, str, Action], Handler] = {}
+        self._watched: set[str] = set()
         self._runtime: Runtime | None = None
 
     def __repr__(self) -> str:
@@ -99,6 +101,14 @@ class Service:
             raise DefinitionError(
                 f"{workflow.label} is defined twice ({known.where}, {workflow.where})", fix="raise the version"
             )
+
+    def watch(self, workflow: Workflow) -> None:
+        """Watch the runs that this service starts: one that has not ended by its deadline is told to observers.
+
+        They get `stamp.events.Overdue`; the run itself is left alone. Needs a store, which notes the ends.
+        """
+        self._know(workflow)
+        self._watched.add(workflow.name)
 
     def _same_shards(self, workflow: Workflow, step: Step) -> None:
         """All versions of a step share its queues."""
@@ -151,13 +161,21 @@ class Service:
         names = dict.fromkeys(name for workflow in self.workflows for name in workflow.services)
         held = [part for name in (self.name, *names) for part in held_parts(name)]
         steps = [part for workflow in self.workflows for step in workflow.steps for part in step_parts(workflow, step)]
-        return list(dict.fromkeys([*held, *steps]))
+        watches = [part for name in sorted(self._watched) for part in watch_parts(self.name, name)]
+        return list(dict.fromkeys([*held, *steps, *watches]))
+
+    def _sentries(self) -> list[Sentry]:
+        return [
+            Sentry(watch_queue(self.name, name), {flow.version: flow for flow in self.workflows if flow.name == name})
+            for name in sorted(self._watched)
+        ]
 
     def participant(self) -> Participant:
         """What this service brings to a runtime. Raises `DefinitionError` where a handler is missing."""
         return Participant(
             name=self.name,
             stations=self.stations(),
+            sentries=self._sentries(),
             topology=self.topology(),
             codec=self.codec,
             observers=self.observers,
@@ -183,6 +201,8 @@ class Service:
         """
         if self._runtime is not None:
             raise NotRunning(f"service {self.name!r} is open already", fix="open it once, or make a second Service")
+        if store is None:
+            self._refuse_joins()
         async with Runtime.opened(
             self.participant(), broker=broker, store=store, clock=clock, journal=journal
         ) as runtime:
@@ -193,6 +213,17 @@ class Service:
                 yield runtime
             finally:
                 self._runtime = None
+
+    def _refuse_joins(self) -> None:
+        """Without a store there is nowhere to collect branches, or to note the ends of runs."""
+        if self._watched:
+            raise DefinitionError(f"service {self.name!r} watches runs and has no store", fix="open it with store=")
+        for workflow, version, name, _ in self._handlers:
+            step = self._workflows[workflow, version].step(name)
+            if step.joins:
+                raise DefinitionError(
+                    f"{step}: joins branches, and the service has no store", fix="open it with store="
+                )
 
     async def run(
         self,
@@ -278,8 +309,11 @@ class LocalTransaction:
             raise OutputInvalid(
                 f"state of {workflow.label}: {workflow.contract.state.explain(plain)}", fix="pass state="
             )
-        decision = begin(workflow, event, run=run, state=plain, now=now)
         service = runtime.participant.name
+        decision = begin(workflow, event, run=run, state=plain, now=now)
+        queue = watch_queue(service, workflow.name)
+        if any(sentry.queue == queue for sentry in runtime.participant.sentries):
+            decision = watched(decision, queue)
         first = publications(decision, workflow, runtime.participant.codec, service=service, now=now, trace={})
         await self._tx.emit(first, run=run)
         self.started.extend(first)

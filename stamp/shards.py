@@ -8,7 +8,7 @@ from itertools import count
 from brokers.contract import Broker
 from brokers.errors import NotFound
 from stamp import layout
-from stamp.delivery import Station
+from stamp.trip import Station
 from stamp.workflow import Step, Workflow
 
 

@@ -37,7 +37,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "db": ("stamp.cli.db:db", "The toolkit's tables: upgrade, status, prune, print."),
     },
     "Define": {
-        "workflows": ("stamp.cli.workflows:workflows", "Show the tables of the workflows of an app."),
+        "workflows": ("stamp.cli.workflows:workflows", "Show and check the tables of the workflows of an app."),
         "graph": ("stamp.cli.graph:graph", "Draw a workflow."),
         "schemas": ("stamp.cli.schemas:schemas", "Freeze schemas and check code against them."),
     },

@@ -30,8 +30,9 @@ def pages() -> dict[str, str]:
 def page(wanted: str) -> str:
     """The text for a code (`E023`, `e23`) or a held reason (`too-new`). Raises `Problem` when there is none."""
     name = reasons().get(wanted, wanted)
-    number = name[1:] if name[:1] in "eE" else name
-    candidates = (name, f"E{int(number):03d}") if number.isdecimal() and len(number) < 5 else (name,)  # noqa: PLR2004
+    letter = name[0].upper() if name[:1] in "eElL" and name[1:2].isdigit() else "E"
+    number = name.lstrip("eElL")
+    candidates = (name, f"{letter}{int(number):03d}") if number.isdecimal() and len(number) < 5 else (name,)  # noqa: PLR2004
     known = pages()
     found = next((candidate for candidate in candidates if candidate in known), None)
     if found is None:

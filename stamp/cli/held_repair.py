@@ -25,6 +25,7 @@ from stamp.cli.held_view import Item
 from stamp.cli.problems import usage
 from stamp.codec import SIGNATURE, Codec
 from stamp.errors import RepairRefused, Theirs, UnknownWorkflow
+from stamp.placing import inside
 from stamp.reading.text import json_text
 from stamp.repair import Case, Operator
 from stamp.schema import Contract, frozen
@@ -171,7 +172,7 @@ def _case(request: Request, item: Item, scene: Scene) -> tuple[Case, Workflow]:
     versions = versions_of(scene.app, case.stamp.workflow)
     if not versions:
         raise UnknownWorkflow(f"{case.stamp.workflow} is not known here", fix="--app MODULE")
-    stamp, flow = repair.pinned(case.stamp, versions)
+    stamp, flow = repair.pinned(case.stamp, versions, case.step)
     repair.check_trust(case, _operator(request, item, scene).codec, signed=flow.signed)
     return replace(case, stamp=stamp), flow
 
@@ -182,6 +183,8 @@ def _amended(request: Request, item: Item, scene: Scene, edit: Change, schemas: 
     signed = _signed(case, flow)
     repair.check_trust(case, operator.codec, signed=signed)
     contract = _contract(case, flow, schemas)
+    if flow is not None:
+        case = replace(case, stamp=inside(flow, case.stamp, flow.step(case.step)))
     state = edit(case.stamp.state)
     if state == case.stamp.state:
         return []

@@ -74,13 +74,18 @@ def document(record: Record, flows: Flows, now: float) -> dict[str, Any]:
         "workflow": stamp.workflow,
         "workflow_version": stamp.version,
         "event": stamp.event,
+        "branches": [
+            {"branch": head.branch, "event": head.stamp.event, "phase": head.stamp.phase, "seq": head.stamp.seq}
+            for head in record.current
+            if head.branch
+        ],
         "seq": stamp.seq,
         "started": stamp.started,
         "deadline": stamp.deadline,
         "last_seen": record.latest.at,
         "attempt": record.latest.attempt,
-        "reason": record.latest.reason if record.latest.kind == "held" else "",
-        "detail": record.latest.detail if record.latest.kind == "held" else "",
+        "reason": record.held.reason if record.held else "",
+        "detail": record.held.detail if record.held else "",
         "remaining": list(record.remaining(flow)) if flow or stamp.phase != "forward" else None,
         "undo": list(record.to_undo),
         "error": stamp.error,
@@ -118,7 +123,7 @@ def _show(rows: Sequence[Record], flows: Flows, now: float, counts: dict[str, in
 
 
 def _why(record: Record) -> str:
-    if record.latest.kind == "held":
-        return f"{record.latest.reason}: {record.latest.detail}"
+    if record.held:
+        return f"{record.held.reason}: {record.held.detail}"
     error = record.stamp.error
     return f"{error.get('type', '')}: {error.get('message', '')}" if error else ""

@@ -97,7 +97,7 @@ def problem_of(error: BaseException) -> Problem:
         case broker_errors.BrokerError():
             return _of_broker(error)
         case _:
-            return _bug(error)
+            return _of_system(error) if isinstance(error, OSError) and error.strerror else _bug(error)
 
 
 def _of_stamp(error: errors.StampError) -> Problem:
@@ -114,6 +114,12 @@ def _of_broker(error: broker_errors.BrokerError) -> Problem:
     fix = fix.removesuffix(")") if found else ""
     why = (type(error).__doc__ or "").partition("\n")[0]
     return Problem(what or type(error).__name__, code=code, status=status, why=why, fix=fix or f"stamp explain {code}")
+
+
+def _of_system(error: OSError) -> Problem:
+    """A folder that can't be written, a full disk: nobody's bug."""
+    place = f"{error.filename}: " if error.filename else ""
+    return Problem(f"{place}{error.strerror}", code="E064", fix="see that it exists, is writable and has room")
 
 
 def _bug(error: BaseException) -> Problem:

@@ -83,4 +83,4 @@ async def _until(broker: Broker, rows: dict[str, Record], runs: Sequence[str], l
 
 
 def _settled(rows: Mapping[str, Record], runs: Sequence[str]) -> bool:
-    return all(run in rows and (rows[run].ended or rows[run].latest.kind == "held") for run in runs)
+    return all(run in rows and (rows[run].ended or rows[run].held) for run in runs)

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from stamp.codec import HARD_LIMIT, check_readable, parse
-from stamp.decision import undo_stack
 from stamp.errors import StampInvalid, StampUnreadable, TooNew
+from stamp.history import undo_stack
 from stamp.model import ENDED, Entry, Stamp
 from stamp.reading.inputs import Specimen
 from stamp.schema import stamp_checker

@@ -22,9 +22,10 @@ class Routes:
         """From tables."""
         return cls(
             {
-                (workflow.name, workflow.version, step.event): work_queue(workflow.name, step)
+                (workflow.name, workflow.version, event): work_queue(workflow.name, step)
                 for workflow in workflows
                 for step in workflow.steps
+                for event in step.events
             }
         )
 

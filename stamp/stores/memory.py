@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any
@@ -27,6 +27,10 @@ class MemoryDatabase:
         """(consumer, message id) to the time when the row expires, or `None`."""
         self.outbox = MemoryTable(self.log)
         """Message id to (number in the order of writing, `OutboxRow`)."""
+        self.joins = MemoryTable(self.log)
+        """(join, name) to (record, time when it expires or `None`)."""
+        self.names = MemoryTable(self.log)
+        """Join to the names of its arrivals."""
         self.numbers = count(1)
         self.away = False
         """Set it, and every store on this data is `StoreUnavailable` until it is unset: a fault to test with."""
@@ -142,7 +146,7 @@ class MemoryStore:
             expired = [key for key, expires in rows if expires is not None and expires < now]
             for key in sorted(expired, key=lambda key: database.inbox[key])[:limit]:
                 del database.inbox[key]
-            return min(limit, len(expired))
+            return min(limit, len(expired)) + _prune_joins(database, now, limit)
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[MemoryDatabase]:
@@ -206,6 +210,19 @@ class MemoryTransaction:
             if row.message_id not in outbox:
                 outbox[row.message_id] = next(self._database.numbers), row
 
+    async def gather(self, join: str) -> Mapping[str, bytes]:
+        """See `stamp.ports.Transaction.gather`. Transactions take turns, so nobody else's can come between."""
+        self._checked()
+        joins = self._database.joins
+        return {name: joins[join, name][0] for name in self._database.names.get(join, ())}
+
+    async def put_arrivals(self, join: str, rows: Mapping[str, bytes], *, expires: float | None) -> None:
+        """See `stamp.ports.Transaction.put_arrivals`."""
+        self._checked()
+        for name, record in rows.items():
+            self._database.joins[join, name] = record, expires
+        self._database.names[join] = tuple(dict.fromkeys([*self._database.names.get(join, ()), *rows]))
+
     def commit(self) -> None:
         """Keep everything. Raises `TransactionHijacked`."""
         try:
@@ -226,6 +243,17 @@ class MemoryTransaction:
         if not log.open or log.number != self._number:
             raise hijacked() from error
         return log
+
+
+def _prune_joins(database: MemoryDatabase, now: float, limit: int) -> int:
+    rows = database.joins.peek().items()
+    expired = [key for key, (_, expires) in rows if expires is not None and expires < now]
+    for join, name in sorted(expired, key=lambda key: database.joins[key][1])[:limit]:
+        del database.joins[join, name]
+        database.names[join] = tuple(known for known in database.names[join] if known != name)
+        if not database.names[join]:
+            del database.names[join]
+    return min(limit, len(expired))
 
 
 def _free(outbox: Iterable[tuple[int, OutboxRow]], now: float) -> list[tuple[int, OutboxRow]]:

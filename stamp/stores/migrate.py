@@ -34,7 +34,7 @@ class Migratable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file: its number, its name, its text with `{inbox}`, `{outbox}`, `{meta}` and `{prefix}` still in it."""
+    """One file: its number, its name, its text with `{inbox}`, `{prefix}` and the like still in it."""
 
     version: int
     name: str
@@ -69,7 +69,12 @@ def migrations(dialect: Dialect) -> tuple[Migration, ...]:
 def statements(migration: Migration, schema: Schema) -> list[str]:
     """The file's statements with this schema's names in them, without comments."""
     text = migration.text.format(
-        inbox=schema.inbox, outbox=schema.outbox, meta=schema.meta, prefix=schema.place, schema=schema.place
+        inbox=schema.inbox,
+        outbox=schema.outbox,
+        joins=schema.joins,
+        meta=schema.meta,
+        prefix=schema.place,
+        schema=schema.place,
     )
     bare = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
     return [part.strip() for part in bare.split(";") if part.strip()]

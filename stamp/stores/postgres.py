@@ -139,7 +139,8 @@ class PostgresStore:
         """Delete up to `limit` expired inbox rows; rows that somebody has locked are left for later."""
         async with self._connection() as connection:
             with self._ours():
-                return len(await connection.fetch(self.schema.prune, now, limit))
+                gone = await connection.fetch(self.schema.prune, now, limit)
+                return len(gone) + len(await connection.fetch(self.schema.prune_joins, now, limit))
 
     @asynccontextmanager
     async def altering(self) -> AsyncIterator[migrate.Execute]:

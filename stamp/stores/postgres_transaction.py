@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -103,6 +103,19 @@ class PostgresTransaction:
     async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
         """See `stamp.ports.Transaction.emit`."""
         self._unwritten.outbox += self._leases.rows(publications, run)
+
+    async def gather(self, join: str) -> Mapping[str, bytes]:
+        """See `stamp.ports.Transaction.gather`."""
+        self._check_open()
+        await self._ours(self._connection.execute(self._schema.lock_join, join))
+        rows = await self._ours(self._connection.fetch(self._schema.gather, join))
+        return {row["name"]: row["record"] for row in rows}
+
+    async def put_arrivals(self, join: str, rows: Mapping[str, bytes], *, expires: float | None) -> None:
+        """See `stamp.ports.Transaction.put_arrivals`."""
+        self._check_open()
+        values = [(join, name, record, expires) for name, record in rows.items()]
+        await self._ours(self._connection.executemany(self._schema.arrive, values))
 
     async def start(self) -> None:
         """BEGIN."""

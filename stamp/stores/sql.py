@@ -71,6 +71,20 @@ DELETE FROM {inbox} WHERE (consumer, message_id) IN
  (SELECT consumer, message_id FROM {inbox} WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 {skip_locked})
 RETURNING 1"""
 
+# PostgreSQL only. A lock by name: before the first arrival there is no row that could be locked.
+_LOCK_JOIN = "SELECT pg_advisory_xact_lock(hashtextextended($1, 357895851346))"
+
+_GATHER = "SELECT name, record FROM {joins} WHERE join_id = $1 ORDER BY name"
+
+_ARRIVE = """\
+INSERT INTO {joins} (join_id, name, record, expires_at) VALUES ($1, $2, $3, $4)
+ ON CONFLICT (join_id, name) DO UPDATE SET record = excluded.record, expires_at = excluded.expires_at"""
+
+_PRUNE_JOINS = """\
+DELETE FROM {joins} WHERE (join_id, name) IN
+ (SELECT join_id, name FROM {joins} WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 {skip_locked})
+RETURNING 1"""
+
 _HAS_META: Mapping[Dialect, str] = {
     "sqlite": "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1",
     "postgres": "SELECT 1 WHERE to_regclass($1) IS NOT NULL",
@@ -87,6 +101,7 @@ class Schema:
     dialect: Dialect
     inbox: str
     outbox: str
+    joins: str
     meta: str
     place: str
     """The prefix on SQLite, the schema on PostgreSQL: a checked identifier, safe to write into SQL."""
@@ -101,6 +116,10 @@ class Schema:
     claim: str
     backlog: str
     prune: str
+    lock_join: str
+    gather: str
+    arrive: str
+    prune_joins: str
     create_meta: str
     has_meta: str
     """A row when the table of the name given is there."""
@@ -111,14 +130,14 @@ class Schema:
 
 
 def sqlite_schema(prefix: str) -> Schema:
-    """Tables `<prefix>inbox`, `<prefix>outbox`, `<prefix>meta`. Raises `BadConfiguration` on a bad prefix."""
+    """Tables `<prefix>inbox` and so on. Raises `BadConfiguration` on a bad prefix."""
     place = identifier(prefix, what="table prefix")
     words = {"in_1": "IN (SELECT value FROM json_each($1))", "transaction": "1", "skip_locked": "", "skip_locked_o": ""}
     return _schema("sqlite", place, place, words, _as_json)
 
 
 def postgres_schema(schema: str) -> Schema:
-    """Tables `inbox`, `outbox`, `meta` in that schema. Raises `BadConfiguration` on a bad name."""
+    """Tables `inbox`, `outbox`, `joins`, `meta` in that schema. Raises `BadConfiguration` on a bad name."""
     place = identifier(schema, what="schema")
     skip = "FOR UPDATE SKIP LOCKED"
     words = {
@@ -148,7 +167,7 @@ def identifier(name: str, *, what: str) -> str:
 def _schema(
     dialect: Dialect, place: str, before: str, words: dict[str, str], array: Callable[[Sequence[str]], Any]
 ) -> Schema:
-    tables = {name: f"{before}{name}" for name in ("inbox", "outbox", "meta")}
+    tables = {name: f"{before}{name}" for name in ("inbox", "outbox", "joins", "meta")}
 
     def say(template: str) -> str:
         text = template.format(**tables, **words)
@@ -169,6 +188,10 @@ def _schema(
         claim=say(_CLAIM),
         backlog=say(_BACKLOG),
         prune=say(_PRUNE),
+        lock_join=say(_LOCK_JOIN),
+        gather=say(_GATHER),
+        arrive=say(_ARRIVE),
+        prune_joins=say(_PRUNE_JOINS),
         create_meta=say(_META),
         has_meta=say(_HAS_META[dialect]),
         versions=say(_VERSIONS),

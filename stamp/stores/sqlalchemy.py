@@ -148,7 +148,11 @@ class SQLAlchemyStore:
             async with self._own() as connection:
                 return len((await connection.exec_driver_sql(self.schema.prune, (now, count))).all())
 
-        return await in_steps(some, limit)
+        async def some_joins(count: int) -> int:
+            async with self._own() as connection:
+                return len((await connection.exec_driver_sql(self.schema.prune_joins, (now, count))).all())
+
+        return await in_steps(some, limit) + await in_steps(some_joins, limit)
 
     @asynccontextmanager
     async def altering(self) -> AsyncIterator[migrate.Execute]:

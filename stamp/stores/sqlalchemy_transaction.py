@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -78,6 +78,23 @@ class SQLAlchemyTransaction:
     async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
         """See `stamp.ports.Transaction.emit`."""
         self._rows += self._leases.rows(publications, run)
+
+    async def gather(self, join: str) -> Mapping[str, bytes]:
+        """See `stamp.ports.Transaction.gather`."""
+        self._check_open()
+        with self._ours():
+            if self._schema.dialect == "postgres":
+                await self._connection.exec_driver_sql(self._schema.lock_join, (join,))
+            found = await self._connection.exec_driver_sql(self._schema.gather, (join,))
+            return {name: bytes(record) for name, record in map(tuple, found.all())}
+
+    async def put_arrivals(self, join: str, rows: Mapping[str, bytes], *, expires: float | None) -> None:
+        """See `stamp.ports.Transaction.put_arrivals`."""
+        self._check_open()
+        values = [(join, name, record, expires) for name, record in rows.items()]
+        with self._ours():
+            if values:
+                await self._connection.exec_driver_sql(self._schema.arrive, values)
 
     async def commit(self, sent: Sequence[str]) -> None:
         """What the session still has to flush, outbox rows, the delete of `sent`, COMMIT."""

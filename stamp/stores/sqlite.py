@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -127,7 +127,10 @@ class SQLiteStore:
         async def some(count: int) -> int:
             return len(await self._transact((self.schema.prune, (now, count))))
 
-        return await in_steps(some, limit)
+        async def some_joins(count: int) -> int:
+            return len(await self._transact((self.schema.prune_joins, (now, count))))
+
+        return await in_steps(some, limit) + await in_steps(some_joins, limit)
 
     @asynccontextmanager
     async def altering(self) -> AsyncIterator[migrate.Execute]:
@@ -226,6 +229,16 @@ class SQLiteTransaction:
     async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
         """See `stamp.ports.Transaction.emit`."""
         self._unwritten.outbox += self._leases.rows(publications, run)
+
+    async def gather(self, join: str) -> Mapping[str, bytes]:
+        """See `stamp.ports.Transaction.gather`. The transaction holds the database's one write lock."""
+        return await self._do(partial(sqlite_work.gather, statement=(self._schema.gather, (join,))))
+
+    async def put_arrivals(self, join: str, rows: Mapping[str, bytes], *, expires: float | None) -> None:
+        """See `stamp.ports.Transaction.put_arrivals`."""
+        self._touch()
+        values = [(join, name, record, expires) for name, record in rows.items()]
+        await self._do(partial(sqlite_work.arrive, sql=self._schema.arrive, rows=values))
 
     async def start(self) -> None:
         """BEGIN IMMEDIATE."""

@@ -148,6 +148,20 @@ def look(db: sqlite3.Connection, *, known: Statement) -> set[str]:
     return {row[0] for row in run(db, known)}
 
 
+def gather(db: sqlite3.Connection, *, statement: Statement) -> dict[str, bytes]:
+    """The arrivals of a join, by name. Raises `EndedError` outside a transaction."""
+    if not db.in_transaction:
+        raise EndedError
+    return {name: bytes(record) for name, record in run(db, statement)}
+
+
+def arrive(db: sqlite3.Connection, *, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Write arrivals. Raises `EndedError` outside a transaction."""
+    if not db.in_transaction:
+        raise EndedError
+    db.executemany(sql, rows)
+
+
 def _insert(db: sqlite3.Connection, schema: Schema, rows: Unwritten) -> None:
     if rows.inbox:
         db.executemany(schema.note, rows.inbox)

@@ -9,8 +9,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from stamp.delivery import Handler, Station
 from stamp.model import Action
+from stamp.trip import Handler, Station
 from stamp.workflow import Workflow
 
 UNDO = "undo:"

@@ -3,7 +3,8 @@
 Nothing here sleeps and hopes. Work that needs no time (a handler, a database in its thread, a message in hand) is
 waited for; only when there is none left does the clock jump to the next moment at which something is due.
 Services look into their outboxes every second for ever: such looks fire when time moves past them, but time does not
-move because of them, unless there is a row to send.
+move because of them, unless there is a row to send. Timers (a join's timeout, a run's deadline) are the same: `advance`
+makes them fire.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from brokers.memory import MemoryBroker
+from stamp.codec import is_timer
 from stamp.errors import StoreUnavailable
 from stamp.layout import DELAY
 from stamp.runtime import Runtime
@@ -46,7 +48,7 @@ class Settling:
     async def settle(self) -> None:
         """Until nothing moves: delays, retries and waits for a store or broker run out by jumps of the clock."""
         watch = self._watch()
-        while waiting := await self._rest(watch):
+        while (waiting := await self._rest(watch)).urgent:
             moment = self._next_moment(waiting)
             if moment is None:
                 raise NotSettled(f"nothing will ever move again, and yet: {waiting}")
@@ -74,7 +76,12 @@ class Settling:
         """Wait until only time can move anything; what waits for it."""
         while True:
             await self._calm(watch)
-            waiting = Waiting(naps=self._naps(), delayed=self._delayed(), rows=await self._outboxes())
+            waiting = Waiting(
+                naps=self._naps(),
+                delayed=self._delayed(timers=False),
+                rows=await self._outboxes(),
+                timers=self._delayed(timers=True),
+            )
             watch.check(waiting.words)
             if not self.working() and not self._relays_awake(waiting.rows):
                 return waiting
@@ -118,13 +125,15 @@ class Settling:
             if self._asleep(runtime)
         ]
 
-    def _delayed(self) -> list[str]:
-        queues = self.broker.queues.items()
-        return [
-            f"{counts.ready} messages wait in {name}"
-            for name, counts in queues
-            if name.startswith(DELAY) and any(counts)
-        ]
+    def _delayed(self, *, timers: bool) -> list[str]:
+        """The queues of the delay ladder where timers wait, or anything else."""
+        what = "timers" if timers else "messages"
+        names = [name for name, counts in self.broker.queues.items() if name.startswith(DELAY) and any(counts)]
+        counts = {name: self._count(name, timers=timers) for name in names}
+        return [f"{count} {what} wait in {name}" for name, count in counts.items() if count]
+
+    def _count(self, queue: str, *, timers: bool) -> int:
+        return sum(is_timer(waiting.message) == timers for waiting in self.broker.node.queue(queue).ready)
 
     async def _outboxes(self) -> dict[str, str]:
         found = {runtime.participant.name: await self._outbox(runtime) for runtime in self.runtimes()}
@@ -167,10 +176,17 @@ class Waiting:
     naps: Sequence[str]
     delayed: Sequence[str]
     rows: Mapping[str, str]
+    timers: Sequence[str] = ()
+    """Deadlines and the like: they fire when time moves past them, but time does not move because of them."""
+
+    @property
+    def urgent(self) -> bool:
+        """Whether something waits that a run needs to go on."""
+        return bool(self.naps or self.delayed or self.rows)
 
     def words(self) -> list[str]:
         """All of it."""
-        return [*self.naps, *self.delayed, *self.rows.values()]
+        return [*self.naps, *self.delayed, *self.rows.values(), *self.timers]
 
     def __bool__(self) -> bool:
         return bool(self.words())

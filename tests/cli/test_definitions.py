@@ -129,7 +129,7 @@ def test_validate_finds_a_wrong_table_and_a_missing_handler(desk: Desk, folder: 
     text = (folder / "app.py").read_text()
     (folder / "wrong.py").write_text(text.replace("on=LetterPrinted", "on=TicketCreated"))
     (folder / "without.py").write_text(text.replace('@assignment.undo(NEW_TICKET, "assign")', ""))
-    for target, words in (("wrong", "already consumed"), ("without", "has no undo handler")):
+    for target, words in (("wrong", "never joins"), ("without", "has no undo handler")):
         result = desk.call("validate", target)
         assert result.exit_code == 1
         assert words in result.stdout
@@ -166,3 +166,9 @@ def test_golden_stamps_get_the_verdict_in_their_folder(desk: Desk) -> None:
 def test_golden_stamps_are_decoded_whole(desk: Desk, file: Path) -> None:
     (item,) = desk.document("decode", str(file))["items"]
     assert item["stamp"] == json.loads(file.read_bytes())
+
+
+def test_a_folder_that_cannot_be_written_is_told_by_its_name_and_is_no_bug(desk: Desk, folder: Path) -> None:
+    (folder / "taken").write_text("a file, where a folder is asked for")
+    result = desk.call("schemas", "freeze", "app", "--dir", "taken/schemas")
+    assert (result.exit_code, "error[E064]: taken" in result.stderr) == (1, True)

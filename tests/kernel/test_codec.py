@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from brokers.contract import Message
 from stamp import Workflow
 from stamp.codec import HARD_LIMIT, Codec, attempt_of, parse
-from stamp.decision import fold
 from stamp.errors import (
     Looping,
     NoStamp,
@@ -29,6 +28,7 @@ from stamp.errors import (
     UnknownWorkflow,
 )
 from stamp.evolution import Upcast
+from stamp.history import fold
 from stamp.model import Stamp
 from stamp.outgoing import publications
 from stamp.seal import HmacKey, KeyRing
@@ -244,3 +244,15 @@ def test_no_header_whatsoever_makes_the_reader_raise_anything_else(header: bytes
 def test_decoding_and_encoding_without_a_change_gives_the_same_bytes() -> None:
     stamp = run_through("charge", "pack").stamp
     assert fold(parse(stamp.to_json()), ORDER).to_json() == stamp.to_json()
+
+
+@pytest.mark.parametrize("member", ["started", "deadline"])
+def test_a_day_that_no_calendar_has_is_invalid(member: str) -> None:
+    error = refusal(changed(**{member: "2026-02-30T09:00:00Z"}))
+    assert (error.reason, member in str(error)) == ("invalid", True)
+
+
+@pytest.mark.parametrize("value", [True, 1.5, "2", 0, -1, 10**9])
+def test_an_attempt_that_is_no_sensible_number_counts_as_the_first(value: object) -> None:
+    attempt = attempt_of(message(headers={"stamp_attempt": value}))
+    assert (attempt, type(attempt)) == (1, int)

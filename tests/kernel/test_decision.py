@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stamp.decision import Again, Broken, Done, Failed, Forward, Hold, Position, Undone, decide, undo_stack
+from stamp.decision import Again, Broken, Done, Failed, Forward, Hold, Position, Undone, decide
 from stamp.errors import OutputInvalid, UndeclaredEvent
+from stamp.history import undo_stack
 from stamp.ids import first_message, next_message
 from tests.kernel.tables import NOW, ORDER, PLAIN, RUN, Charged, Packed, failed, finish, run_through, started, steps_of
 

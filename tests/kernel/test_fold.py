@@ -6,13 +6,18 @@ from hashlib import sha256
 
 import msgspec
 
-from stamp.decision import FOLD_ENTRIES, Done, Position, decide, fold, undo_stack, visit_of
+from stamp.decision import Done, Position, decide
+from stamp.history import FOLD_ENTRIES, fold, undo_stack, visit_of
 from stamp.model import Entry, Stamp
 from stamp.workflow import Step, Workflow
 from tests.kernel.tables import NOW, RUN, Ordered, started
 
 
 class Bounced(msgspec.Struct):
+    order: str
+
+
+class Stopped(msgspec.Struct):
     order: str
 
 
@@ -23,7 +28,7 @@ LOOP = Workflow(
     hop_guard=200,
     steps=[
         Step("ping", service="a", on=Ordered, emits=Bounced, max_visits=100),
-        Step("pong", service="b", on=Bounced, emits=Ordered, max_visits=100),
+        Step("pong", service="b", on=Bounced, emits=(Ordered, Stopped), max_visits=100),
     ],
 )
 

@@ -209,7 +209,7 @@ def test_what_is_too_new_or_of_no_known_workflow_is_left_alone() -> None:
     with pytest.raises(TooNew):
         opened(Message(body=b"{}", message_id="m", headers={STAMP: newer.to_json().decode()}))
     with pytest.raises(UnknownWorkflow):
-        pinned(case.stamp, {1: PLAIN})
+        pinned(case.stamp, {1: PLAIN}, case.step)
 
 
 @pytest.mark.parametrize(("by", "why"), [("", "x"), ("a\x1b[0m", "x"), ("a" * 129, "x"), ("ada", " ")])

@@ -17,6 +17,7 @@ from stamp.stores.conformance import (
     foreseeing,
     hijacks,
     inbox,
+    joins,
     lifetime,
     outbox,
     relaying,
@@ -33,6 +34,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *scenarios_of(inbox),
     *scenarios_of(foreseeing),
     *scenarios_of(outbox),
+    *scenarios_of(joins),
     *scenarios_of(relaying),
     *scenarios_of(lifetime),
 )

@@ -1,0 +1,107 @@
+"""What a run's history says: what is still to be undone, whether there is a way back, which visit this is.
+
+Nothing of it is stored twice: all is derived from the entries that travel. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Any
+
+from stamp.branching import within
+from stamp.model import Entry, Stamp
+from stamp.step import Step
+from stamp.workflow import Workflow
+
+FOLD_ENTRIES = 32
+FOLD_BYTES = 12 * 1024
+NEVER_FOLDED = 3
+
+PASSED = frozenset({"ok", "skipped"})
+"""The outcomes with which a step counts as done."""
+UNDOABLE = frozenset({"ok", "failed", "timeout"})
+
+
+def undo_stack(stamp: Stamp) -> list[Entry]:
+    """The entries still to be undone, first to undo last: never stored, always derived from the history.
+
+    In a branch only what the branch itself did, and the forks within it; the trunk waits for the join.
+    """
+    stack = unsettled(stamp.history)
+    branch = stamp.branch
+    return stack if branch is None else [entry for entry in stack if within(entry.branch, branch)]
+
+
+def unsettled(history: Iterable[Entry]) -> list[Entry]:
+    """The entries of a history that are still to be undone, in their order."""
+    stack: list[Entry] = []
+    for entry in history:
+        if entry.undoes is not None:
+            settled = (entry.branch, entry.undoes)
+            stack = [earlier for earlier in stack if (earlier.branch, earlier.seq) != settled]
+        elif entry.pivot and entry.outcome in PASSED:
+            stack = []
+        elif entry.undo and entry.outcome in UNDOABLE:
+            stack.append(entry)
+    return stack
+
+
+def to_settle(stamp: Stamp, step: Step) -> Entry | None:
+    """The entry that an undo of `step` settles: the newest of its entries that is still to be undone."""
+    return next((entry for entry in reversed(undo_stack(stamp)) if entry.step == step.name), None)
+
+
+def past_pivot(stamp: Stamp) -> bool:
+    """Whether a step ran after which there is no way back."""
+    return any(entry.pivot and entry.outcome in PASSED for entry in stamp.history)
+
+
+def visit_of(stamp: Stamp, step: Step) -> int:
+    """Which visit of the step this is, from 1. Steps outside loops don't cost a look at the history."""
+    if step.max_visits == 1:
+        return 1
+    return 1 + max((entry.visit for entry in stamp.history if entry.step == step.name and not entry.undoes), default=0)
+
+
+def kept_for(stamp: Stamp, step: Step) -> dict[str, Any]:
+    """What the step kept for its undo when it ran."""
+    entry = to_settle(stamp, step)
+    return (entry.keep or {}) if entry else {}
+
+
+def fold(stamp: Stamp, workflow: Workflow) -> Stamp:
+    """Fold settled history into `base` once it is long: a count and a digest stay, so size and cost stay bounded.
+
+    Nothing is folded in a branch: the join unites histories entry by entry. What a later hop may still need is
+    never folded: live undos, the last pivot, the last visit of a step in a loop, and the last three entries.
+    """
+    trail = stamp.trail
+    if (
+        trail is None
+        or stamp.branch is not None
+        or (stamp.seq - stamp.folded <= FOLD_ENTRIES and len(trail) <= FOLD_BYTES)
+    ):
+        return stamp
+    raw = stamp.raw_history()
+    keep_from = _first_needed(stamp, workflow)
+    if keep_from == 0:
+        return stamp
+    base = stamp.values.get("base") or {}
+    digest = str(base.get("digest", ""))
+    for text in raw[:keep_from]:
+        digest = sha256(digest.encode() + bytes(text)).hexdigest()
+    folded = {**base, "count": stamp.folded + keep_from, "digest": digest}
+    return stamp.with_trail(raw[keep_from:], {"base": folded})
+
+
+def _first_needed(stamp: Stamp, workflow: Workflow) -> int:
+    live = {(entry.branch, entry.seq) for entry in undo_stack(stamp)}
+    history: Sequence[Entry] = stamp.history
+    last_pivot = max([entry.seq for entry in history if entry.pivot], default=-1)
+    looping = {step.name for step in workflow.steps if step.max_visits > 1}
+    last_visit = {entry.step: entry.seq for entry in history if entry.step in looping}
+    for place, entry in enumerate(history[:-NEVER_FOLDED]):
+        if (entry.branch, entry.seq) in live or entry.seq == last_pivot or last_visit.get(entry.step) == entry.seq:
+            return place
+    return max(len(history) - NEVER_FOLDED, 0)

@@ -1,0 +1,116 @@
+"""One delivery on its way through a service: what is known of it so far, and what observers are told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from brokers.contract import Delivery, Publication
+from stamp.codec import Arrival
+from stamp.decision import Again, Decision, Forward, Position
+from stamp.events import DuplicateDropped, HopFinished, RetryScheduled, RunEnded, StampLarge
+from stamp.model import ENDED, Action, Stamp, epoch
+from stamp.workflow import Workflow
+
+Handler = Callable[..., Awaitable[Any]]
+GRACE = 86400.0
+"""Seconds past a run's deadline for which the inbox still knows its messages: late duplicates are still found."""
+
+
+class Settler(Protocol):
+    """The part of a consumer that the road needs."""
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """One step's queue at one service: the versions and handlers that serve it."""
+
+    queue: str
+    step: str
+    versions: Mapping[int, Workflow]
+    handlers: Mapping[tuple[int, Action], Handler]
+
+
+@dataclass(slots=True)
+class Trip:
+    """One delivery on its way. `fate` is empty while a handler may still run."""
+
+    delivery: Delivery
+    fate: Literal["", "forward", "again", "held", "duplicate", "elsewhere"] = ""
+    read: tuple[Arrival, Position] | None = None
+    """As it came; a join goes on from `arrival` and `position`, which stand for all its branches."""
+    arrival: Arrival | None = None
+    decision: Decision | None = None
+    position: Position | None = None
+    messages: list[Publication] = field(default_factory=list)
+    rows: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    """What a join notes when this trip goes forward."""
+
+
+def expires_of(stamp: Stamp) -> float | None:
+    """When what a store notes of a run may be forgotten; `None` for runs without a deadline."""
+    return None if stamp.deadline is None else epoch(stamp.deadline) + GRACE
+
+
+def rewind(trips: Sequence[Trip]) -> None:
+    """Before the handlers ran."""
+    for trip in trips:
+        trip.fate, trip.decision, trip.messages = "", None, []
+
+
+def sure(value: Any) -> Any:
+    """A trip's field that the road has filled before it gets here."""
+    if value is None:
+        raise RuntimeError("the road of a delivery was walked out of order")
+    return value
+
+
+def facts_of(service: str, station: Station, trip: Trip, now: float, soft_limit: int) -> list[Any]:
+    """What observers get to know about a trip that has ended."""
+    if trip.fate == "duplicate":
+        message_id = trip.delivery.message.message_id
+        return [DuplicateDropped(service=service, consumer=station.queue, message_id=message_id, at=now)]
+    if trip.decision is None or trip.arrival is None or trip.position is None:
+        return []
+    stamp, position = trip.decision.stamp, trip.position
+    about: dict[str, Any] = {"service": service, "workflow": stamp.workflow, "run": stamp.run, "at": now}
+    match trip.decision.settle:
+        case Again() as again:
+            return [
+                RetryScheduled(
+                    **about, step=position.step.name, attempt=again.attempt, delay=again.delay, reason=again.reason
+                )
+            ]
+        case Forward() if position.place is not None:
+            return _ended(about, stamp)  # an arrival that a join only notes is no hop
+        case Forward():
+            return [*_moved(about, trip, soft_limit)]
+        case _:
+            return []
+
+
+def _moved(about: dict[str, Any], trip: Trip, soft_limit: int) -> list[Any]:
+    decision, position = sure(trip.decision), sure(trip.position)
+    stamp = decision.stamp
+    outcome = "undone" if position.action == "undo" else "failed" if stamp.phase != "forward" and stamp.error else "ok"
+    facts: list[Any] = [
+        HopFinished(
+            **about,
+            step=position.step.name,
+            seq=stamp.seq,
+            outcome=outcome,
+            attempt=position.attempt,
+            ms=position.ms,
+        )
+    ]
+    size = max((len(message.message.headers.get("stamp", "")) for message in trip.messages), default=0)
+    if size > soft_limit:
+        facts.append(StampLarge(**about, size=size))
+    return [*facts, *_ended(about, stamp)]
+
+
+def _ended(about: dict[str, Any], stamp: Stamp) -> list[Any]:
+    return [RunEnded(**about, outcome=stamp.phase, branch=stamp.branch or "")] if stamp.phase in ENDED else []
