@@ -98,6 +98,10 @@ def path_of(url: str) -> Path | None:
         fix = "write sqlite:///relative.db, sqlite:////absolute.db, or sqlite:// for a database in memory"
         raise BadConfiguration(f"not a URL of a SQLite file: {url!r}", fix=fix)
     name = unquote(rest[1:])
+    if rest == "/":
+        raise BadConfiguration(
+            f"{url!r} names no file", fix="is a variable empty? Write sqlite:///name.db, or sqlite:// for memory"
+        )
     return None if name in {"", ":memory:"} else Path(name)
 
 

@@ -58,6 +58,11 @@ def test_any_other_url_is_refused_with_the_right_form(url: str) -> None:
         SQLiteStore(url)
 
 
+def test_a_url_whose_variable_was_empty_is_no_database_in_memory() -> None:
+    with pytest.raises(BadConfiguration, match="names no file"):
+        SQLiteStore("sqlite:///")
+
+
 def test_a_database_in_memory_needs_no_file() -> None:
     async def run() -> int:
         store = SQLiteStore("sqlite://")
