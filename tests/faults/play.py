@@ -194,6 +194,7 @@ class Play:
         it must change nothing.
         """
         await self._stopped()
+        await until(self._reachable, DONE, lambda: "the journal is out of reach")
         for _ in range(GIVEN_BACK):
             if await self._idle():
                 break
@@ -204,6 +205,14 @@ class Play:
             await until(self._idle, DONE, lambda: "\n".join(child.tail() for child in self.children))
             await self._stopped()
         return await account.drawn(self.broker, self.places, tag=self.tag, count=self.count, since=self.since)
+
+    async def _reachable(self) -> bool:
+        """Whether the broker answers for its stream: after a restart that takes a moment longer than for its queues."""
+        try:
+            await account.journal_end(self.broker)
+        except BrokerError:
+            return False
+        return True
 
     async def _idle(self) -> bool:
         return not await account.waiting(self.broker, account.work_queues(self.tag))
