@@ -22,7 +22,7 @@ from stamp.stores.sqlalchemy import SQLAlchemyStore
 from stamp.stores.sqlite import SQLiteStore
 from tests.stores.rows import MemoryRows, PostgresRows, SQLAlchemyRows, SQLiteRows
 
-BUSY = 0.2
+BUSY = 0.6
 PATIENCE = 5.0
 DATABASE = "stamp_conformance"
 
