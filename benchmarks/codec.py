@@ -38,6 +38,7 @@ class Case:
     workflow: Workflow
     codec: Codec
     message: Message
+    now: float = NOW
 
     def decode(self) -> Arrival:
         """Size, signature, nesting, JSON, schemas of header, newest entry, state and payload."""
@@ -58,27 +59,35 @@ class Case:
 
     def encode(self, decision: Decision) -> list[Publication]:
         """The next message: stamp, payload checked by its schema, signature."""
-        return publications(decision, self.workflow, self.codec, service="tickets", now=NOW, trace={})
+        return publications(decision, self.workflow, self.codec, service="tickets", now=self.now, trace={})
 
     def hop(self) -> list[Publication]:
         """One hop from message to message."""
         arrival = self.decode()
         position, done = self.handle(arrival)
-        return self.encode(decide(self.workflow, arrival.stamp, position, done, NOW))
+        return self.encode(decide(self.workflow, arrival.stamp, position, done, self.now))
 
 
 def case(length: int) -> Case:
     """A run that has gone `length` real hops, each encoded and decoded again."""
     workflow = tickets.line(max(LENGTHS) + 2)
-    codec = Codec(keys=KeyRing([HmacKey("k1", b"benchmark" * 4)], signing="k1"))
+    codec = Codec(keys=keys())
+    return Case(workflow, codec, gone(workflow, codec, length).message)
+
+
+def keys() -> KeyRing:
+    """What the line of tickets is signed with."""
+    return KeyRing([HmacKey("k1", b"benchmark" * 4)], signing="k1")
+
+
+def gone(workflow: Workflow, codec: Codec, length: int, *, run: str = RUN, now: float = NOW) -> Publication:
+    """The message that a run sends at its hop `length`; 0 is its first."""
     event = workflow.start("T-000001", tickets.problem())
-    started = begin(workflow, event, run=RUN, state=msgspec.to_builtins(tickets.ticket()), now=NOW)
-    (first,) = publications(started, workflow, codec, service="tickets", now=NOW, trace={})
-    message = first.message
+    started = begin(workflow, event, run=run, state=msgspec.to_builtins(tickets.ticket()), now=now)
+    (following,) = publications(started, workflow, codec, service="tickets", now=now, trace={})
     for _ in range(length):
-        (following,) = Case(workflow, codec, message).hop()
-        message = following.message
-    return Case(workflow, codec, message)
+        (following,) = Case(workflow, codec, following.message, now).hop()
+    return following
 
 
 def timed(work: Callable[[], object], count: int) -> float:

@@ -49,6 +49,12 @@ def cpu_seconds(pid: int | None) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def resident_kib() -> int:
+    """What this process has in memory now (`proc(5)`)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
 def listener(port: int) -> int | None:
     """The process of this machine that listens on a port; `None` when it is another's or on another machine."""
     inodes = {f"socket:[{inode}]" for table in ("tcp", "tcp6") for inode in _listening(table, port)}

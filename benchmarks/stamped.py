@@ -6,8 +6,9 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,6 +84,12 @@ class StampedChain:
         """Exchange and routing key of the last message."""
         return self._workflow.name, end_key("completed")
 
+    @property
+    def consumers(self) -> dict[str, str]:
+        """By the service's name the one whose messages its inbox remembers: the queue of its step."""
+        services = tickets.services(self._workflow, tickets.Tally())
+        return {service.name: station.queue for service in services for station in service.stations()}
+
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Callable[[int], Start]]:
         """The four services at work; what the block gets prepares one ticket."""
@@ -91,6 +98,18 @@ class StampedChain:
                 for runtime in runtimes:
                     await runtime.start_consuming()
                 yield lambda number: self._start(runtimes[0], number)
+
+    async def waves(self, runs: int) -> AsyncGenerator[int, None]:
+        """Send `runs` tickets through again and again; yields the hops done so far, until the caller stops."""
+        tally = tickets.Tally()
+        with tempfile.TemporaryDirectory() as folder:
+            async with self._services(tally, Path(folder)) as (runtimes, _):
+                for runtime in runtimes:
+                    await runtime.start_consuming()
+                for target in count(runs, runs):
+                    await self._fill(runtimes[0], runs)
+                    await _ended(runtimes, tally, target)
+                    yield target * len(tickets.SERVICES)
 
     def _start(self, runtime: Runtime, number: int) -> Start:
         publication = first(self._workflow, number)
@@ -139,6 +158,10 @@ def first(workflow: Workflow, number: int) -> Publication:
 async def _carried(runtimes: Sequence[Runtime], tally: tickets.Tally, runs: int) -> None:
     for runtime in runtimes:
         await runtime.start_consuming()
+    await _ended(runtimes, tally, runs)
+
+
+async def _ended(runtimes: Sequence[Runtime], tally: tickets.Tally, runs: int) -> None:
     while tally.ended < runs or any(runtime.busy for runtime in runtimes):  # noqa: ASYNC110  it has no event for this
         await asyncio.sleep(0.002)
 
