@@ -9,7 +9,8 @@ RUNS ?= 10000
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env servers demo test test-fast test-faults check bench docs clean
+PROOF_CASES ?= 20000
+.PHONY: proof help env servers demo test test-fast test-faults check bench docs clean
 
 help: ## these lines
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +40,9 @@ test-fast: env ## what needs no server
 
 test-faults: env servers ## every kill point, every fault, and RUNS=10000 runs under random kills
 	RUNS=$(RUNS) $(BIN)/python -m pytest -s tests/faults/test_*.py tests/faults/full/[a-z]*.py
+
+proof: env ## sagas against 20,000 random workflows, failures and orders of messages (PROOF_CASES=N)
+	SAGA_CASES=$(PROOF_CASES) $(BIN)/python -m pytest -q tests/kernel/test_saga_proof.py --timeout 7200
 
 check: env ## ruff, mypy, pyright, arrows, generated docs
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractQueue
 
 from benchmarks import tickets
+from benchmarks.tickets import Start
 
 EXCHANGE = "BARE_TICKET"
 PREFETCH = 128
@@ -22,6 +23,8 @@ class BareChain:
     """Four consumers, each on a connection of its own, as four services have it."""
 
     name = "bare aio-pika"
+    end = (EXCHANGE, tickets.CHAIN[-1].__name__)
+    """Exchange and routing key of the last message."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -34,6 +37,14 @@ class BareChain:
         async with self._consumers(ended) as (first, begin):
             await _fill(first, runs)
             return await timer(_carried(begin, ended, runs))
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Callable[[int], Start]]:
+        """The four consumers at work; what the block gets prepares one ticket."""
+        async with self._consumers(asyncio.Semaphore(0)) as (first, begin):
+            for consume in begin:
+                await consume()
+            yield lambda number: _start(first, number)
 
     @asynccontextmanager
     async def _consumers(
@@ -97,13 +108,14 @@ def _message(kind: str, event: dict[str, str], run: str | None) -> aio_pika.Mess
     )
 
 
+def _start(exchange: AbstractExchange, number: int) -> Start:
+    key, run = tickets.CHAIN[0].__name__, str(uuid.uuid4())
+    message = _message(key, {"ticket_id": f"T-{number:06d}", "problem": tickets.problem(number)}, run)
+    return Start(run, lambda: exchange.publish(message, key, mandatory=True))
+
+
 async def _fill(exchange: AbstractExchange, runs: int) -> None:
-    key = tickets.CHAIN[0].__name__
-    messages = [
-        _message(key, {"ticket_id": f"T-{number:06d}", "problem": tickets.problem(number)}, str(uuid.uuid4()))
-        for number in range(runs)
-    ]
-    await asyncio.gather(*(exchange.publish(message, key, mandatory=True) for message in messages))
+    await asyncio.gather(*(_start(exchange, number).send() for number in range(runs)))
 
 
 async def _carried(begin: list[Callable[[], Awaitable[object]]], ended: asyncio.Semaphore, runs: int) -> None:

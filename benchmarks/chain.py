@@ -65,10 +65,11 @@ def chains(url: str, store: str) -> list[Chain]:
     bare = BareChain(url)
     if store == "none":
         return [bare, StampedChain(url, "stamped", journal=False), StampedChain(url, "stamped, journal", journal=True)]
-    return [bare, StampedChain(url, f"stamped, {store}", journal=False, store=_store_url(store))]
+    return [bare, StampedChain(url, f"stamped, {store}", journal=False, store=store_url(store))]
 
 
-def _store_url(store: str) -> Callable[[Path, str], str]:
+def store_url(store: str) -> Callable[[Path, str], str]:
+    """Where a service keeps its rows, given a folder and the service's name."""
     if store == "sqlite":
         return lambda folder, service: f"sqlite:///{folder}/{service}.db"
     url = os.environ["POSTGRES_URL"]

@@ -25,9 +25,9 @@ def row(samples: Sequence[float], *, digits: int = 1) -> Row:
     }
 
 
-def rows(samples: Sequence[dict[str, float]]) -> dict[str, Row]:
+def rows(samples: Sequence[dict[str, float]], *, digits: int = 1) -> dict[str, Row]:
     """One row a figure, of samples that all have the same figures."""
-    return {name: row([sample[name] for sample in samples]) for name in samples[0]}
+    return {name: row([sample[name] for sample in samples], digits=digits) for name in samples[0]}
 
 
 @contextmanager

@@ -14,11 +14,13 @@ from typing import Any, cast
 import msgspec
 
 from benchmarks import tickets
+from benchmarks.tickets import Start
 from brokers.contract import Publication
 from stamp import Service
 from stamp.codec import Codec
 from stamp.decision import begin
 from stamp.ids import run_id
+from stamp.layout import end_key
 from stamp.outgoing import publications
 from stamp.ports import Store, Transaction
 from stamp.registry import store_for
@@ -45,14 +47,25 @@ class Counted:
 
 
 class StampedChain:
-    """Four services of one workflow. `store` makes the URL of a service's store, given a folder and the service."""
+    """Four services of one workflow. `store` makes the URL of a service's store, given a folder and the service.
 
-    def __init__(self, url: str, name: str, *, journal: bool, store: Callable[[Path, str], str] | None = None) -> None:
+    Two chains that are open together need a `label` each: the name of their workflow.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        journal: bool,
+        store: Callable[[Path, str], str] | None = None,
+        label: str = "",
+    ) -> None:
         self.name = name
         self._url = url
         self._journal = journal
         self._store = store
-        self._workflow = tickets.chain(f"TICKET{'_JOURNAL' if journal else ''}{'_STORE' if store else ''}")
+        self._workflow = tickets.chain(label or f"TICKET{'_JOURNAL' if journal else ''}{'_STORE' if store else ''}")
 
     async def round(
         self, runs: int, timer: Callable[[Awaitable[None]], Awaitable[dict[str, float]]]
@@ -64,6 +77,24 @@ class StampedChain:
                 await self._fill(runtimes[0], runs)
                 sample = await timer(_carried(runtimes, tally, runs))
                 return {**sample, **_commits(stores, sample, runs)}
+
+    @property
+    def end(self) -> tuple[str, str]:
+        """Exchange and routing key of the last message."""
+        return self._workflow.name, end_key("completed")
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Callable[[int], Start]]:
+        """The four services at work; what the block gets prepares one ticket."""
+        with tempfile.TemporaryDirectory() as folder:
+            async with self._services(tickets.Tally(), Path(folder)) as (runtimes, _):
+                for runtime in runtimes:
+                    await runtime.start_consuming()
+                yield lambda number: self._start(runtimes[0], number)
+
+    def _start(self, runtime: Runtime, number: int) -> Start:
+        publication = first(self._workflow, number)
+        return Start(str(publication.message.correlation_id), lambda: runtime.broker.publish(publication))
 
     @asynccontextmanager
     async def _services(self, tally: tickets.Tally, folder: Path) -> AsyncIterator[tuple[list[Runtime], list[Counted]]]:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
 import msgspec
 
+from benchmarks.texts import DESCRIPTION, SERVICES, problem
 from stamp import Hop, Service, Step, Workflow
 
-DESCRIPTION = 950
-"""Characters of the ticket's text: they make the body of each message about 1 KiB."""
+__all__ = ["DESCRIPTION", "SERVICES", "problem"]
 
-SERVICES = ("tickets", "assignment", "resolution", "notification")
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A ticket that is ready to set off."""
+
+    run: str
+    send: Callable[[], Awaitable[object]]
+    """Publishes its first message; done when that is confirmed."""
 
 
 class Ticket(msgspec.Struct, kw_only=True):
@@ -50,12 +60,6 @@ CHAIN = (TicketOpened, TicketCreated, TicketAssigned, TicketResolved, TicketClos
 def ticket(number: int = 1) -> Ticket:
     """A state as it is when a run starts."""
     return Ticket(ticket_id=f"T-{number:06d}", product="router-9000", customer="Grünwald & Söhne")
-
-
-def problem(number: int = 1) -> str:
-    """A ticket's text of `DESCRIPTION` characters."""
-    sentence = f"Ticket {number}: the light blinks twice, then the line is gone until the next restart. "
-    return (sentence * (DESCRIPTION // len(sentence) + 1))[:DESCRIPTION]
 
 
 def chain(name: str) -> Workflow:

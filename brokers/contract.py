@@ -199,8 +199,16 @@ class Consumer(Protocol):
         """Take no more; what was received can still be settled. Prefetched but unreceived messages go back."""
         ...
 
+    async def retire(self) -> None:
+        """Hand out no more, and keep the place in line: until `close` nobody else gets what is prefetched here.
+
+        On a queue with a single active consumer the next one begins where this one ended, in order, which after
+        `stop` it need not. What was received can still be settled.
+        """
+        ...
+
     async def close(self) -> None:
-        """`stop`, then give back everything unsettled. Idempotent."""
+        """Take no more and give back everything unsettled, at once and in order. Idempotent."""
         ...
 
 

@@ -58,6 +58,8 @@ def refusal(publication: Publication) -> BrokerError | None:
 
     `ProtocolMisuse` for what AMQP cannot carry, `MessageTooLarge` above `SIZE_LIMIT`.
     """
+    if _plainly_fits(publication):
+        return None
     message = publication.message
     flaw = _address_flaw(publication) or _property_flaw(message) or _header_flaw(message.headers)
     if flaw is not None:
@@ -68,6 +70,42 @@ def refusal(publication: Publication) -> BrokerError | None:
     return MessageTooLarge(
         f"message {message.message_id!r}: properties and headers take {size} bytes, {SIZE_LIMIT} fit in one frame"
     )
+
+
+def _plainly_fits(publication: Publication) -> bool:
+    """Most messages are seen to be well at a glance: their short texts fit together where each may be as long."""
+    message = publication.message
+    headers = message.headers
+    try:
+        texts = "".join([publication.exchange, publication.routing_key, *filter(None, _texts(message))])
+        names = "".join(headers)
+    except TypeError:
+        return False
+    return (
+        len(texts) <= SHORT_STRING_LIMIT
+        and len(names) <= HEADER_NAME_LIMIT
+        and texts.isascii()
+        and names.isascii()
+        and isinstance(message.body, bytes)
+        and bool(message.message_id)
+        and (message.timestamp is None or 0 <= message.timestamp <= LAST_TIMESTAMP)
+        and "" not in headers
+        and _SENDER_SELECTED.isdisjoint(headers)
+        and _plain_values_fit(headers)
+    )
+
+
+def _plain_values_fit(headers: Mapping[str, Any]) -> bool:
+    """Whether these are texts and small numbers that fit however they are written."""
+    size = SHORT_STRING_LIMIT + HEADER_NAME_LIMIT + _FIXED + 16 * len(headers)
+    for value in headers.values():
+        if isinstance(value, str):
+            if not _is_scalar(value):
+                return False
+            size += 4 * len(value)
+        elif not isinstance(value, int) or not -_SIGNED_64 <= value < _SIGNED_64:
+            return False
+    return size <= SIZE_LIMIT
 
 
 def _address_flaw(publication: Publication) -> str | None:

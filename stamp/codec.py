@@ -115,6 +115,18 @@ class Codec:
             _check_payload(payload, stamp, workflow)
         return Arrival(stamp, workflow, message, payload, attempt_of(message))
 
+    def notice(self, message: Message, versions: Versions) -> Stamp:
+        """The stamp of a message that only tells where a run stands (its end, a timer): signature and header checked.
+
+        Raises one of `stamp.errors.Theirs`.
+        """
+        text = header_text(message)
+        self._verify(message, text, signed=any(workflow.signed for workflow in versions.values()))
+        stamp = parse(text)
+        check_readable(stamp, self.features)
+        check_header(stamp)
+        return stamp
+
     def encode(self, stamp: Stamp) -> str:
         """The header value of a stamp, within its budget. Raises `StampTooLarge`."""
         text = stamp.to_json()
@@ -321,6 +333,11 @@ def is_timer(message: Message) -> bool:
 def write_timer(timer: Timer) -> bytes:
     """A timer as the body that travels."""
     return _encode(timer)
+
+
+def read_timer(message: Message) -> Timer:
+    """What a timer says that comes without a workflow. Raises `PayloadInvalid`."""
+    return timer_of(_read_payload(message))
 
 
 def timer_of(payload: Any) -> Timer:

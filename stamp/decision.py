@@ -27,7 +27,7 @@ from stamp.codec import Timer
 from stamp.errors import OutputInvalid, UndeclaredEvent
 from stamp.evolution import newest
 from stamp.history import fold, past_pivot, to_settle, undo_stack, visit_of
-from stamp.ids import first_message, next_message
+from stamp.ids import first_message, next_message, watch_message
 from stamp.layout import end_key, undo_key
 from stamp.model import FORMAT, Action, Entry, Stamp, encoded_size, epoch, timestamp
 from stamp.workflow import Step, Workflow
@@ -119,7 +119,7 @@ class Next(msgspec.Struct, frozen=True, kw_only=True):
     stamp: Stamp | None = None
     """The stamp that it carries, where that is not the decision's own."""
     timer: Timer | None = None
-    """Sent to come back later: the routing key is then the queue to come back to."""
+    """Sent to come back later, to the queue that the routing key names, or (empty) to where its cause came from."""
 
 
 class Forward(msgspec.Struct, frozen=True):
@@ -175,6 +175,21 @@ def begin(workflow: Workflow, event: object, *, run: str, state: Mapping[str, An
     name = workflow.start.__name__
     first = Next(routing_key=name, type=name, message_id=first_message(run), event=event)
     return Decision(stamp=Stamp(values, b"[]"), settle=Forward(), messages=(first,))
+
+
+def watched(decision: Decision, queue: str) -> Decision:
+    """A run's beginning with a timer that comes to `queue` at its deadline; runs without one need none."""
+    deadline = decision.stamp.deadline
+    if deadline is None:
+        return decision
+    timer = Next(
+        routing_key=queue,
+        type="timer:run",
+        message_id=watch_message(decision.stamp.run),
+        event=None,
+        timer=Timer(due=int(epoch(deadline) * 1000)),
+    )
+    return msgspec.structs.replace(decision, messages=(*decision.messages, timer))
 
 
 def decide(workflow: Workflow, stamp: Stamp, at: Position, outcome: Outcome, now: float) -> Decision:

@@ -26,19 +26,16 @@ from stamp.events import MessageHeld, Paused, Resumed
 from stamp.failure import trimmed
 from stamp.hop import Hop
 from stamp.joining import meet
-from stamp.model import Fail, RetryLater, epoch
+from stamp.model import Fail, RetryLater
 from stamp.nostore import NoStore
 from stamp.placing import placed
-from stamp.ports import Clock, OutOfTime, Store, Transaction, sleep, within
+from stamp.ports import Clock, Foresight, OutOfTime, Store, Transaction, sleep, within
 from stamp.relay import Relay
 from stamp.sending import Sender, Teller
-from stamp.trip import Settler, Station, Trip, facts_of, rewind, sure
+from stamp.trip import Settler, Station, Trip, expires_of, facts_of, rewind, sure
 from stamp.workflow import Step, Workflow
 
 log = logging.getLogger("stamp")
-
-GRACE = 86400.0
-"""Seconds past a run's deadline for which the inbox still knows its messages: late duplicates are still found."""
 
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -92,7 +89,7 @@ class Road:
         """A timer that is not yet due goes on waiting, rung by rung: no transaction is needed for that."""
         message = trip.delivery.message
         if is_timer(message) and (left := timer_of(sure(trip.arrival).payload).due / 1000 - self.clock.now()) > 0:
-            trip.fate, trip.messages = "again", [outgoing.wait(message, self.station.queue, left=left)]
+            trip.fate, trip.messages = "again", [outgoing.wait(message, trip.delivery.queue, left=left)]
 
     async def _revive(self, runs: Sequence[str]) -> None:
         """A duplicate runs nothing; what a dead process never got confirmed goes out now, not when its lease ends."""
@@ -136,6 +133,8 @@ class Road:
 
     async def _transact(self, trips: Sequence[Trip]) -> None:
         async with self.store.begin() as tx:
+            if isinstance(tx, Foresight):
+                await tx.foresee(self.station.queue, [trip.delivery.message.message_id for trip in trips])
             for trip in trips:
                 await self._hop(tx, trip)
 
@@ -172,11 +171,7 @@ class Road:
     async def _first_seen(self, tx: Transaction, trip: Trip) -> bool:
         arrival = sure(trip.arrival)
         message_id = arrival.message.message_id
-        return await tx.first_seen(self.station.queue, message_id, expires=self._expires(arrival))
-
-    def _expires(self, arrival: Arrival) -> float | None:
-        deadline = arrival.stamp.deadline
-        return None if deadline is None else epoch(deadline) + GRACE
+        return await tx.first_seen(self.station.queue, message_id, expires=expires_of(arrival.stamp))
 
     async def _meet(self, tx: Transaction, trip: Trip) -> bool:
         """Whether the handler has its turn: in a join, not before the branches that it waits for have come."""
@@ -201,7 +196,7 @@ class Road:
         arrival, position = sure(trip.arrival), sure(trip.position)
         handler = self.station.handlers[arrival.workflow.version, position.action]
         trace = arrival.message.headers.get("traceparent") or arrival.stamp.trace
-        hop: Hop[Any] = Hop(arrival.workflow, arrival.stamp, position, tx=tx.native, trace=trace)
+        hop: Hop[Any] = Hop(arrival.workflow, arrival.stamp, position, local=tx, trace=trace)
         began = self.clock.now()
         if position.action == "undo":
             await handler(hop)
@@ -223,18 +218,19 @@ class Road:
         arrival, message, decision = sure(trip.arrival), trip.delivery.message, sure(trip.decision)
         match decision.settle:
             case Forward():
-                trip.messages = self._publications(arrival, decision)
+                trip.messages = self._publications(arrival, decision, trip.delivery.queue)
                 await tx.emit(trip.messages, run=arrival.stamp.run)
                 for join, rows in trip.rows.items():
-                    await tx.put_arrivals(join, rows, expires=self._expires(arrival))
+                    await tx.put_arrivals(join, rows, expires=expires_of(arrival.stamp))
                 trip.fate = "forward"
             case Again() as again:
-                trip.messages = [outgoing.again(message, self.station.queue, attempt=again.attempt, delay=again.delay)]
+                queue = trip.delivery.queue
+                trip.messages = [outgoing.again(message, queue, attempt=again.attempt, delay=again.delay)]
                 trip.fate = "again"
             case Hold() as hold:
                 self._hold(trip, hold.reason, hold.detail, cause)
 
-    def _publications(self, arrival: Arrival, decision: Decision) -> list[Publication]:
+    def _publications(self, arrival: Arrival, decision: Decision, queue: str) -> list[Publication]:
         return outgoing.publications(
             decision,
             arrival.workflow,
@@ -242,6 +238,7 @@ class Road:
             service=self.service,
             now=self.clock.now(),
             trace=outgoing.trace_of(arrival.message),
+            queue=queue,
         )
 
     async def _went_wrong(self, tx: Transaction, trip: Trip, error: BaseException) -> None:

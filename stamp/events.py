@@ -69,13 +69,17 @@ class MessageHeld:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded:
-    """This hop ended the run; `outcome` is `completed`, `compensated` or `failed`."""
+    """This hop ended the run; `outcome` is `completed`, `compensated` or `failed`.
+
+    Independent branches end each by itself: `branch` is the path of the one that did, empty on the trunk.
+    """
 
     service: str
     workflow: str
     run: str
     outcome: str
     at: float
+    branch: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +113,17 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Overdue:
+    """A run that this service started and watches had not ended by its `deadline` (RFC 3339)."""
+
+    service: str
+    workflow: str
+    run: str
+    deadline: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RelaySent:
     """The relay published rows that a process had left behind; `lag` is what still waits."""
 
@@ -128,5 +143,6 @@ Event = (
     | StampLarge
     | Paused
     | Resumed
+    | Overdue
     | RelaySent
 )

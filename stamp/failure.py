@@ -1,7 +1,7 @@
 """Where an exception came from, trimmed for the held record: frames and names, never a value.
 
-Frames of the user's own code are kept, and the last ones whoever they belong to. Values could carry personal data
-into a queue, so local variables and the messages of exceptions stay out.
+Frames of the code that the handler belongs to are kept, and the last ones whoever they belong to. Values could carry
+personal data into a queue, so local variables and the messages of exceptions stay out.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _lines(error: BaseException) -> Iterator[str]:
     frames = StackSummary.extract(walk_tb(error.__traceback__))
     owners = [_owner(PurePath(frame.filename)) for frame in frames]
-    user = next((owner for owner in owners if owner != "stamp"), None)
+    first = next((place for place, owner in enumerate(owners) if owner != "stamp"), 0)
     yield type(error).__name__
-    for place, frame in enumerate(frames):
-        if owners[place] == user or place >= len(frames) - LAST:
-            yield _line(frame)
+    for place in range(first, len(frames)):
+        if owners[place] == owners[first] or place >= len(frames) - LAST:
+            yield _line(frames[place])
 
 
 def _owner(file: PurePath) -> str:

@@ -7,21 +7,30 @@ nobody consumes a held queue, and its delivery limit is out of reach.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from brokers.contract import Broker, Consumer, Delivery, Message, Publication
-from stamp import parking
-from stamp.codec import Codec
+from brokers.errors import BrokerError
+from stamp import parking, repair, shards
+from stamp.codec import STAMP, Codec, parse
 from stamp.errors import Theirs, TooNew, UnknownWorkflow
 from stamp.layout import HELD_PREFETCH, held_queue
+from stamp.model import Entry
 from stamp.trip import Station
 
 PATIENCE = 3.0
 """Seconds without a further message after which a look takes what it has."""
 
+BURST = 100
+"""How many held messages travel in one burst of publishes."""
+
 BROKER_REASONS = {"delivery_limit": "delivery-limit", "rejected": "rejected", "expired": "expired"}
+
+
+HANDLER_REASONS = frozenset({"failed", "undo-failed"})
+"""The reasons whose detail begins with the type of the handler's exception."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,17 @@ class Held:
     @property
     def detail(self) -> str:
         return str(self.message.headers.get(parking.DETAIL, ""))
+
+    @property
+    def error(self) -> str:
+        """The type of the handler's exception; empty when none was the reason."""
+        kind, colon, _ = self.detail.partition(": ")
+        return kind if colon and kind.isidentifier() and self.reason in HANDLER_REASONS else ""
+
+    @property
+    def trace(self) -> str:
+        """Where in the code that exception came from, a line each; empty when it is not known."""
+        return str(self.message.headers.get(parking.TRACE, ""))
 
     @property
     def queue(self) -> str:
@@ -90,6 +110,103 @@ async def listed(broker: Broker, service: str) -> list[Held]:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What becomes of one held message: what is sent in its place, confirmed, before it is taken out.
+
+    With a note the journal is told that it went, and why. Nothing to send: it is only taken out.
+    """
+
+    held: Held
+    publications: Sequence[Publication] = ()
+    note: str | None = None
+
+
+Plan = Callable[[Sequence[Held]], Iterable[Move]]
+"""From everything that is held to what shall become of some of it."""
+
+Pace = Callable[[], Awaitable[None]]
+
+
+async def carry_out(
+    broker: Broker, service: str, plan: Plan, *, now: float, pace: Pace | None = None
+) -> list[tuple[Move, BrokerError | None]]:
+    """Carry out a plan, oldest first; each move with the error that kept the message in the held queue, if any.
+
+    Sent and confirmed first, taken out then: a process that dies in between leaves the message held, and what was
+    sent has the same ids when it is sent again. `pace` is awaited before each message; without it they go in bursts.
+    Raises the `BrokerError` when the broker goes away; what had gone by then is out.
+    """
+    done: list[tuple[Move, BrokerError | None]] = []
+    async with looking(broker, service) as (consumer, found):
+        for burst in _bursts(list(plan(found)), 1 if pace else BURST):
+            if pace is not None:
+                await pace()
+            outcomes = await _sent(broker, service, burst, now)
+            gone = [move for move, error in outcomes if error is None]
+            await consumer.ack([move.held.delivery for move in gone])
+            done += outcomes
+            if lost := next((error for _, error in outcomes if error is not None and error.transient), None):
+                raise lost
+    return done
+
+
+def _bursts(moves: Iterable[Move], size: int) -> Iterator[list[Move]]:
+    """Cut so that no message id is twice in a burst: a broker can't tell the confirms of two such apart."""
+    burst: list[Move] = []
+    ids: set[str] = set()
+    for move in moves:
+        own = {move.held.message.message_id, *(one.message.message_id for one in move.publications)}
+        if burst and (len(burst) >= size or ids & own):
+            yield burst
+            burst, ids = [], set()
+        burst.append(move)
+        ids |= own
+    if burst:
+        yield burst
+
+
+async def _sent(
+    broker: Broker, service: str, burst: Sequence[Move], now: float
+) -> list[tuple[Move, BrokerError | None]]:
+    """Send what takes the place of these messages, then the notices of those that went."""
+    publications = [one for move in burst for one in move.publications]
+    errors = iter(await broker.publish_all(publications))
+    outcomes = [(move, _worst([next(errors) for _ in move.publications])) for move in burst]
+    notices = [
+        parking.released(move.held.message, service=service, now=now, note=move.note)
+        for move, error in outcomes
+        if error is None and move.note is not None
+    ]
+    await broker.publish_all(notices)
+    return outcomes
+
+
+def _worst(errors: Sequence[BrokerError | None]) -> BrokerError | None:
+    found = [error for error in errors if error is not None]
+    return next((error for error in found if error.transient), found[0] if found else None)
+
+
+def superseded(found: Iterable[Held]) -> frozenset[str]:
+    """The ids of held messages that an amended one among these stands for: releasing both would do the work twice."""
+    return frozenset(
+        entry.message
+        for held in found
+        for entry in _amendments(held)
+        if entry.message is not None and entry.message != held.message.message_id
+    )
+
+
+def _amendments(held: Held) -> list[Entry]:
+    text = held.message.headers.get(STAMP)
+    if not isinstance(text, str) or repair.AMEND not in text:
+        return []
+    try:
+        return [entry for entry in parse(text.encode()).history if entry.step.startswith(repair.AMEND)]
+    except (Theirs, ValueError):
+        return []
+
+
 async def release(
     broker: Broker,
     service: str,
@@ -102,19 +219,48 @@ async def release(
     """Send wanted messages on their way again and take them out of the held queue; those that went are returned.
 
     `target` gives exchange and routing key, resolved from what the caller knows, never from the message alone;
-    `None` leaves the message held. `note` is kept in the journal. Published before it is taken out: a crash in
-    between releases it twice, with the same message id, and the inbox drops the second.
+    `None` leaves the message held, as does a message that an amended one stands for. `note` is kept in the journal.
+    Raises the `BrokerError` that kept a message in the queue.
     """
-    gone: list[Held] = []
-    async with looking(broker, service) as (consumer, found):
+
+    def plan(found: Sequence[Held]) -> Iterator[Move]:
+        old = superseded(found)
         for held in found:
-            goal = target(held) if wanted(held) else None
+            goal = target(held) if wanted(held) and held.message.message_id not in old else None
             if goal is not None:
-                await broker.publish_all([parking.released(held.message, service=service, now=now, note=note)])
-                await broker.publish(Publication(*goal, parking.sendable(held.original())))
-                await consumer.ack([held.delivery])
-                gone.append(held)
-    return gone
+                yield Move(held, [onward(held, goal)], note)
+
+    outcomes = await carry_out(broker, service, plan, now=now)
+    for _, error in outcomes:
+        if error is not None:
+            raise error
+    return [move.held for move, _ in outcomes]
+
+
+def onward(held: Held, goal: tuple[str, str]) -> Publication:
+    """The original, on its way to where it belongs: same bytes, same id."""
+    return Publication(*goal, parking.sendable(held.original()))
+
+
+def again(held: Held, message: Message, *, service: str) -> Publication:
+    """Another message held in this one's place, under the same note."""
+    headers = held.message.headers
+    origin = {
+        name: value
+        for name in (parking.QUEUE, parking.EXCHANGE, parking.KEY)
+        if isinstance(value := headers.get(name), str)
+    }
+    if parking.QUEUE not in origin and held.queue:
+        origin[parking.QUEUE] = held.queue
+    return parking.park(
+        message,
+        service=service,
+        reason=held.reason,
+        detail=held.detail,
+        now=held.at / 1000,
+        origin=origin,
+        trace=held.trace,
+    )
 
 
 def own_queue(queues: Collection[str]) -> Callable[[Held], tuple[str, str] | None]:
@@ -126,14 +272,23 @@ def own_queue(queues: Collection[str]) -> Callable[[Held], tuple[str, str] | Non
     return target
 
 
+def own_station(stations: Sequence[Station]) -> Callable[[Held], tuple[str, str] | None]:
+    """Targets among these stations; a sharded one takes each message to the queue that its run has now."""
+
+    def target(held: Held) -> tuple[str, str] | None:
+        station = shards.station_of(stations, held.queue)
+        return None if station is None else shards.entrance(station)
+
+    return target
+
+
 async def readmit(broker: Broker, service: str, stations: Sequence[Station], codec: Codec, *, now: float) -> list[Held]:
     """Release what was held because nobody knew it yet and this version now does."""
     if not await broker.depth(held_queue(service)):
         return []
-    by_queue = {station.queue: station for station in stations}
 
     def readable(held: Held) -> bool:
-        station = by_queue.get(held.queue)
+        station = shards.station_of(stations, held.queue)
         if station is None or held.reason not in {TooNew.reason, UnknownWorkflow.reason}:
             return False
         try:
@@ -142,4 +297,4 @@ async def readmit(broker: Broker, service: str, stations: Sequence[Station], cod
             return False
         return True
 
-    return await release(broker, service, readable, own_queue(by_queue), now=now)
+    return await release(broker, service, readable, own_station(stations), now=now)

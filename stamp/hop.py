@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,13 @@ from stamp.workflow import Workflow
 S = TypeVar("S")
 
 
+class Local(Protocol):
+    """The part of a local transaction that a handler sees."""
+
+    @property
+    def native(self) -> Any: ...
+
+
 class Hop(Generic[S]):
     """One delivery of one step, as its handler sees it.
 
@@ -24,10 +31,16 @@ class Hop(Generic[S]):
     written through `tx` commit together with the stamp and the next message, or not at all.
     """
 
-    __slots__ = ("_before", "_kept", "_position", "_state", "_workflow", "stamp", "trace", "tx")
+    __slots__ = ("_before", "_kept", "_local", "_position", "_state", "_workflow", "stamp", "trace")
 
     def __init__(
-        self, workflow: Workflow, stamp: Stamp, position: Position, *, tx: Any = None, trace: str | None = None
+        self,
+        workflow: Workflow,
+        stamp: Stamp,
+        position: Position,
+        *,
+        local: Local | None = None,
+        trace: str | None = None,
     ) -> None:
         self._workflow = workflow
         self._position = position
@@ -36,13 +49,18 @@ class Hop(Generic[S]):
         self._before: Any = None
         self.stamp = stamp
         """The stamp as it came in; read-only."""
-        self.tx = tx
-        """The store's native object: aiosqlite or asyncpg connection, SQLAlchemy session; `None` without a store."""
+        self._local = local
         self.trace = trace
         """The W3C `traceparent` of this hop, if there is one."""
 
     def __repr__(self) -> str:
         return f"<Hop {self._position.action} {self._position.step.name} of {self.stamp!r}>"
+
+    @property
+    def tx(self) -> Any:
+        """The store's native object: aiosqlite or asyncpg connection, SQLAlchemy session; `None` without a store."""
+        # Asked for late: a hop that never touches the database needs no savepoint in it.
+        return None if self._local is None else self._local.native
 
     @property
     def run_id(self) -> str:

@@ -44,6 +44,11 @@ def next_message(consumed: str, step: str, action: str, branch: str = "", n: int
     return _uuid5(consumed, f"{step}|{action}|{branch}|{n}")
 
 
+def watch_message(run: str) -> str:
+    """The id of the timer that looks at a run's deadline whether it has ended."""
+    return _uuid5(run, "watch")
+
+
 def join_message(run: str, fork: str) -> str:
     """What stands for the consumed message when a join goes on: the same whichever branch came last."""
     return _uuid5(run, f"join|{fork}")

@@ -28,7 +28,6 @@ from stamp.decision import Decision, Forward, Hold, Next, Position, can_turn, en
 from stamp.errors import DefinitionError, Equivocation
 from stamp.history import undo_stack
 from stamp.ids import join_message, next_message
-from stamp.layout import work_queue
 from stamp.merging import merge_stamps, policies_of
 from stamp.model import Stamp
 from stamp.workflow import Workflow
@@ -161,7 +160,7 @@ class _Join:
             due = int((self.now + step.timeout) * 1000)
             self.messages.append(
                 Next(
-                    routing_key=work_queue(self.workflow.name, step),
+                    routing_key="",
                     type=f"timer:{step.name}",
                     message_id=next_message(self._id, step.name, "timer", self.place.parent or ""),
                     event=None,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from brokers.contract import Binding, Declarable, Exchange, Queue
+from brokers.contract import Binding, Declarable, Exchange, ExchangeBinding, Queue
 from stamp.duration import text
 from stamp.workflow import Step, Workflow
 
 HELD = "stamp.held"
 JOURNAL = "stamp.journal"
 DELAY = "stamp.delay."
+
+OVERDUE = "overdue"
+"""The routing key of the notice that a run has not ended by its deadline."""
 
 DELIVERY_LIMIT = 100
 """Redeliveries of a work queue before the broker itself parks the message: set explicitly because 4.x has a default
@@ -25,8 +28,45 @@ HELD_PREFETCH = 10_000
 
 
 def work_queue(workflow: str, step: Step) -> str:
-    """The queue of a step: `<service>.<workflow>.<step>`, unless the table names one of an application."""
+    """The queue of a step: `<service>.<workflow>.<step>`, unless the table names one of an application.
+
+    A sharded step has an exchange of this name and its queues behind it; the inbox knows them all by this one name.
+    """
     return step.queue or f"{step.service}.{workflow}.{step.name}"
+
+
+def work_queues(workflow: str, step: Step) -> tuple[str, ...]:
+    """The queues that are consumed for a step: its own, or its shards `<service>.<workflow>.<step>.<number>`."""
+    name = work_queue(workflow, step)
+    return (name,) if step.shards == 1 else tuple(shard(name, number) for number in range(step.shards))
+
+
+def shard(name: str, number: int) -> str:
+    """The queue of one shard, counted from 0."""
+    return f"{name}.{number}"
+
+
+def entrance(workflow: str, step: Step) -> tuple[str, str]:
+    """Exchange and routing key that lead a message of any run to its queue of the step, and to no other step's."""
+    name = work_queue(workflow, step)
+    return ("", name) if step.shards == 1 else (name, "")
+
+
+def shard_binding(name: str, number: int) -> Binding:
+    """One shard's share, of weight 1. A second binding of one shard would double its share."""
+    return Binding(shard(name, number), name, "1")
+
+
+def own_bindings(workflow: Workflow, step: Step) -> list[Binding]:
+    """How the queue of a step that is not sharded hears of its events."""
+    return [Binding(work_queue(workflow.name, step), workflow.name, key) for key in _keys(workflow, step)]
+
+
+def _keys(workflow: Workflow, step: Step) -> list[str]:
+    """What a step's queue is bound to. A join hears of its fork, of each branch, and of branches that failed."""
+    forks = workflow.table.closed_by(step) if step.joins else ()
+    backward = [undo_key(step.name)] if step.undo or step.joins else []
+    return [*step.events, *forks, *backward]
 
 
 def held_queue(service: str) -> str:
@@ -49,6 +89,21 @@ def end_key(outcome: str) -> str:
     return f"end.{outcome}"
 
 
+def watch_queue(service: str, workflow: str) -> str:
+    """Where the ends and deadlines of runs come to the service that started them."""
+    return f"{service}.{workflow}.watch"
+
+
+def watch_parts(service: str, workflow: str) -> list[Declarable]:
+    """A watch queue, bound to every end of the workflow's runs."""
+    queue = watch_queue(service, workflow)
+    return [
+        Exchange(workflow),
+        Queue(name=queue, dead_letter_exchange=HELD, dead_letter_key=service, delivery_limit=DELIVERY_LIMIT),
+        *(Binding(queue, workflow, end_key(outcome)) for outcome in ("completed", "compensated", "failed")),
+    ]
+
+
 def held_parts(service: str) -> list[Declarable]:
     """The service's held exchange and queue; declared before the work queues that dead-letter into it."""
     return [
@@ -60,27 +115,34 @@ def held_parts(service: str) -> list[Declarable]:
 
 def step_parts(workflow: Workflow, step: Step) -> list[Declarable]:
     """The workflow's exchange and one step's work queue with its bindings, unless it is an application's own."""
-    queue = work_queue(workflow.name, step)
+    exchange = Exchange(workflow.name)
     if step.queue is not None:
-        return [Exchange(workflow.name)]
+        return [exchange]
+    if step.shards > 1:
+        return [exchange, *_sharded_parts(workflow, step)]
+    return [exchange, _queue(work_queue(workflow.name, step), step), *own_bindings(workflow, step)]
+
+
+def _sharded_parts(workflow: Workflow, step: Step) -> list[Declarable]:
+    """The way in is bound last: no message finds the exchange without its shards."""
+    name = work_queue(workflow.name, step)
     return [
-        Exchange(workflow.name),
-        Queue(
-            name=queue,
-            dead_letter_exchange=HELD,
-            dead_letter_key=step.service,
-            delivery_limit=DELIVERY_LIMIT,
-            at_least_once=True,
-        ),
-        *(Binding(queue, workflow.name, key) for key in _keys(workflow, step)),
+        Exchange(name, "x-consistent-hash", hash_on="correlation_id"),
+        *(_queue(queue, step) for queue in work_queues(workflow.name, step)),
+        *(shard_binding(name, number) for number in range(step.shards)),
+        *(ExchangeBinding(name, workflow.name, key) for key in _keys(workflow, step)),
     ]
 
 
-def _keys(workflow: Workflow, step: Step) -> list[str]:
-    """What a step's queue is bound to. A join hears of its fork, of each branch, and of branches that failed."""
-    forks = workflow.table.closed_by(step) if step.joins else ()
-    backward = [undo_key(step.name)] if step.undo or step.joins else []
-    return [*step.events, *forks, *backward]
+def _queue(name: str, step: Step) -> Queue:
+    return Queue(
+        name=name,
+        dead_letter_exchange=HELD,
+        dead_letter_key=step.service,
+        delivery_limit=DELIVERY_LIMIT,
+        at_least_once=True,
+        single_active_consumer=step.shards > 1,
+    )
 
 
 def delay_parts(pause: float) -> list[Declarable]:

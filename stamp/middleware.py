@@ -13,7 +13,9 @@ from typing import Any
 
 from brokers.contract import Adopted, Delivery
 from brokers.registry import adopt
+from stamp import shards
 from stamp.delivery import Road
+from stamp.errors import DefinitionError
 from stamp.runtime import Runtime
 from stamp.service import Service
 from stamp.trip import Station
@@ -31,6 +33,8 @@ def stamped(service: Service, workflow: Workflow, step: str, *, channel: object,
     Raises `DefinitionError` when the step has no handler, `ProtocolMisuse` when the channel can't confirm.
     """
     station = service.station(workflow.name, step)
+    if queue is None and shards.sharded(station):
+        raise DefinitionError(f"{workflow.step(step)} is sharded", fix="say which shard this consumer has: queue=")
     station = station if queue is None else Station(queue, step, station.versions, station.handlers)
     adopted = adopt(channel)
     roads: dict[int, Road] = {}

@@ -17,23 +17,33 @@ TRACE_LIMIT = 512
 
 
 def publications(
-    decision: Decision, workflow: Workflow, codec: Codec, *, service: str, now: float, trace: Mapping[str, str]
+    decision: Decision,
+    workflow: Workflow,
+    codec: Codec,
+    *,
+    service: str,
+    now: float,
+    trace: Mapping[str, str],
+    queue: str = "",
 ) -> list[Publication]:
-    """The messages of a decision, encoded once. Raises `StampTooLarge` or `OutputInvalid`."""
+    """The messages of a decision, encoded once; timers come back to `queue`.
+
+    Raises `StampTooLarge` or `OutputInvalid`.
+    """
     own = codec.encode(decision.stamp) if any(message.stamp is None for message in decision.messages) else ""
     found = []
     for message in decision.messages:
         header = own if message.stamp is None else codec.encode(message.stamp)
         headers: dict[str, str | int] = {STAMP: header, ATTEMPT: 1, **trace}
         sent = _message(message, workflow, codec, headers=headers, run=decision.stamp.run, app_id=service, now=now)
-        found.append(_routed(message, sent, workflow, now))
+        found.append(_routed(message, sent, workflow, queue=queue, now=now))
     return found
 
 
-def _routed(message: Next, sent: Message, workflow: Workflow, now: float) -> Publication:
+def _routed(message: Next, sent: Message, workflow: Workflow, *, queue: str, now: float) -> Publication:
     if message.timer is None:
         return Publication(workflow.name, message.routing_key, sent, message.mandatory)
-    return wait(sent, message.routing_key, left=message.timer.due / 1000 - now)
+    return wait(sent, message.routing_key or queue, left=message.timer.due / 1000 - now)
 
 
 def _message(
@@ -81,7 +91,11 @@ def again(message: Message, queue: str, *, attempt: int, delay: float) -> Public
     return Publication(delay_exchange(rung(delay)), queue, replace(message, headers={**headers, ATTEMPT: attempt}))
 
 
+def resent(message: Message) -> Message:
+    """The same message once more, without what belongs to its last delivery."""
+    return replace(message, headers={name: value for name, value in message.headers.items() if name in CARRIED})
+
+
 def wait(message: Message, queue: str, *, left: float) -> Publication:
     """A timer on its way: the same message, to come back to `queue` no later than `left` seconds from now."""
-    headers = {name: value for name, value in message.headers.items() if name in CARRIED}
-    return Publication(delay_exchange(rung_below(left)), queue, replace(message, headers=headers))
+    return Publication(delay_exchange(rung_below(left)), queue, resent(message))

@@ -25,11 +25,24 @@ def placed(arrival: Arrival, name: str) -> Placed | None:
     """
     step = arrival.workflow.step(name)
     kind, colon, named = arrival.message.type.partition(":")
-    if not colon:
-        return _event(arrival, step)
-    if named != step.name:
+    if colon and named != step.name:
         return None
-    return _timer(arrival, step) if kind == "timer" else _backward(arrival, step)
+    found = (
+        _event(arrival, step) if not colon else _timer(arrival, step) if kind == "timer" else _backward(arrival, step)
+    )
+    if found is not None:
+        _check_depth(arrival.workflow, *found)
+    return found
+
+
+def _check_depth(workflow: Workflow, stamp: Stamp, at: Position) -> None:
+    """A branch is as deep as the forks around the step; what undoes a branch later comes from further out."""
+    forks = len(workflow.table.contexts[at.step.name])
+    is_deep = depth(at.place.parent if at.place else stamp.branch)
+    if is_deep != forks and not (at.action == "undo" and is_deep < forks):
+        raise StampInvalid(
+            f"branch {stamp.branch or 'absent'}: step {at.step.name!r} lies in {forks} forks", fix="see the wire format"
+        )
 
 
 def inside(workflow: Workflow, stamp: Stamp, step: Step) -> Stamp:

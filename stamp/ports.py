@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from brokers.contract import Clock, Publication
 from stamp.events import Event
 
-__all__ = ["Clock", "Observer", "OutOfTime", "Store", "Transaction", "sleep", "within"]
+__all__ = ["Clock", "Foresight", "Observer", "OutOfTime", "Store", "Transaction", "sleep", "within"]
 
 
 class Observer(Protocol):
@@ -63,6 +63,20 @@ class Transaction(Protocol):
 
     async def put_arrivals(self, join: str, rows: Mapping[str, bytes], *, expires: float | None) -> None:
         """Write arrivals of a join, each in place of the one of its name. `expires` as in `first_seen`."""
+        ...
+
+
+@runtime_checkable
+class Foresight(Protocol):
+    """What a transaction may offer besides: to look up a whole batch at once, so that its messages cost fewer trips."""
+
+    async def foresee(self, consumer: str, message_ids: Sequence[str]) -> None:
+        """`first_seen` will be asked for these. It answers the same as without this call, by what is found now.
+
+        The row of a message that is new may be written late, but never apart from the outbox rows of its savepoint:
+        whoever ends the transaction in between finds both there or neither. When somebody else records one of these
+        messages meanwhile, the transaction raises `StoreUnavailable` before it commits anything; once more, it is told.
+        """
         ...
 
 

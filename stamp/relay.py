@@ -1,4 +1,7 @@
-"""Publishes what a process left behind in its outbox: rows whose lease ran out, confirmed, then forgotten."""
+"""Publishes what a process left behind in its outbox: rows whose lease ran out, confirmed, then forgotten.
+
+It also keeps the inbox small: rows that no late duplicate can need any more go, a few thousand a minute.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ log = logging.getLogger("stamp")
 
 LEASE = 30.0
 BATCH = 100
+PRUNE_EVERY = 60.0
+PRUNED_AT_ONCE = 5000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,20 +32,30 @@ class Relay:
     clock: Clock
     tell: Teller
     interval: float = 1.0
+    prune_at: float = 0.0
 
     async def run(self) -> None:
         """Look for rows for ever. A store or broker that is away is waited for; no error ends it: rows wait for it."""
         while True:
-            await sleep(self.clock, 0 if await self._pass() else self.interval)
+            sent = await self._pass()
+            await sleep(self.clock, 0 if sent else self.interval)
 
     async def _pass(self) -> int:
         try:
+            await self._prune()
             return await self.once()
         except StoreUnavailable as error:
             log.warning("%s: the relay waits: %s", self.service, error)
         except Exception:
             log.exception("%s: the relay failed, and tries again", self.service)
         return 0
+
+    async def _prune(self) -> None:
+        """Now and then, delete some inbox rows whose run is past its deadline and grace."""
+        now = self.clock.now()
+        if now >= self.prune_at:
+            self.prune_at = now + PRUNE_EVERY
+            await self.store.prune(now, limit=PRUNED_AT_ONCE)
 
     async def once(self) -> int:
         """Publish one batch of claimed rows; how many went out."""

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from brokers.contract import Message, Publication
+from stamp.branching import depth
 from stamp.codec import (
     JSON,
     SIGNATURE,
@@ -53,6 +54,7 @@ from stamp.layout import end_key
 from stamp.model import ENDED, FORMAT, Action, Entry, Stamp, timestamp
 from stamp.outgoing import publications, trace_of
 from stamp.parking import sendable
+from stamp.placing import inside
 from stamp.schema import Contract
 from stamp.workflow import Step, Workflow
 
@@ -121,10 +123,20 @@ def opened(message: Message) -> Stamp:
     return stamp
 
 
-def pinned(stamp: Stamp, versions: Versions) -> tuple[Stamp, Workflow]:
-    """The stamp with the definition that serves it, lifted to its version. Raises `UnknownWorkflow`, `TooNew`."""
+def pinned(stamp: Stamp, versions: Versions, step: str) -> tuple[Stamp, Workflow]:
+    """The stamp as `step` sees it, with its branch, and the definition that serves it, lifted to its version.
+
+    Raises `UnknownWorkflow`, `TooNew`; `RepairRefused` for a join, which is not one message's turn.
+    """
     workflow = served(stamp, versions)
-    return lifted(stamp, workflow, versions[max(versions)].upcasters), workflow
+    stamp = lifted(stamp, workflow, versions[max(versions)].upcasters)
+    line = workflow.step(step)
+    if line.joins and (stamp.phase == "forward" or depth(stamp.branch) > len(workflow.table.contexts[step])):
+        raise RepairRefused(
+            f"step {step!r} joins branches, and this is one of their messages",
+            fix="amend or release it: the join goes on when all have come",
+        )
+    return inside(workflow, stamp, line), workflow
 
 
 def amended(case: Case, contract: Contract, state: Mapping[str, Any], operator: Operator, *, signed: bool) -> Message:

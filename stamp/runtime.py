@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from brokers.clock import SystemClock
-from brokers.contract import Adopted, Broker, Consumer, Declarable, Publication
+from brokers.contract import Adopted, Broker, Consumer, Declarable, Delivery, Publication
 from brokers.errors import BrokerError, NotFound
 from brokers.registry import broker_for
-from stamp import held, journal
+from stamp import held, journal, shards
 from stamp.codec import Codec
 from stamp.delivery import Road
 from stamp.errors import StoreUnavailable
@@ -23,12 +24,25 @@ from stamp.ports import Clock, Observer, Store, sleep
 from stamp.registry import store_for
 from stamp.relay import Relay
 from stamp.sending import BACKOFF, Sender, Teller
-from stamp.trip import Station
+from stamp.trip import Settler, Station
+from stamp.watching import Sentry, Watch
 
 log = logging.getLogger("stamp")
 
+STAND_BACK = 5.0
+"""Seconds that a process leaves to the one whose shard it is, before it gets in line for it."""
+
+TURN = 30.0
+"""Seconds after which a process goes to the end of the line of a shard that is not its own."""
+
 DRAIN = 30.0
 """Seconds that deliveries in hand get to finish when a service stops; what is left the broker gives out again."""
+
+
+class Carrier(Protocol):
+    """What works off a queue."""
+
+    async def travel(self, deliveries: Sequence[Delivery], settler: Settler) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +56,16 @@ class Participant:
     observers: Sequence[Observer]
     concurrency: int
     batch: int
+    share: tuple[int, int] = (0, 1)
+    """The number of this process, from 0, and how many there are: which shards are its own."""
+    sentries: Sequence[Sentry] = ()
+    """The workflows whose runs it watches."""
 
     @property
     def exchanges(self) -> list[str]:
         """The workflow exchanges it takes part in."""
-        return list(dict.fromkeys(flow.name for station in self.stations for flow in station.versions.values()))
+        served = [station.versions for station in self.stations] + [sentry.versions for sentry in self.sentries]
+        return list(dict.fromkeys(flow.name for versions in served for flow in versions.values()))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,8 +85,16 @@ class Runtime:
     workers: list[asyncio.Task[None]] = field(default_factory=list)
     relaying: asyncio.Task[None] | None = None
     stopping: bool = False
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when `stopping` is."""
     busy: int = 0
     """How many batches are on the road now."""
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that it consumes."""
+        watched = [sentry.queue for sentry in self.participant.sentries]
+        return [*(queue for station in self.participant.stations for queue in shards.queues(station)), *watched]
 
     @classmethod
     @asynccontextmanager
@@ -112,6 +139,7 @@ class Runtime:
             tell=tell,
             journal=journal,
         )
+        sender.journal = journal
         sender.declare = runtime.declare
         sender.declare_rung = runtime.declare_rung
         return runtime
@@ -132,17 +160,29 @@ class Runtime:
         me = self.participant
         await held.readmit(self.broker, me.name, me.stations, me.codec, now=self.clock.now())
         for station in me.stations:
-            consumer = await self._subscribed(station)
-            serving = self._serve(station, consumer)
-            self.workers.append(asyncio.create_task(serving, name=f"worker of {station.queue}"))
+            for queue in shards.own(station, me.share):
+                self._start(queue, self._serve(station, queue, await self._subscribed(station, queue)))
+            for queue in shards.others(station, me.share):
+                self._start(queue, self._stand_in(station, queue))
+            for queue in await shards.left_over(self.broker, station):
+                self._start(queue, self._use_up(station, await self._subscribed(station, queue)))
+        for sentry in me.sentries:
+            self._start(sentry.queue, self._keep_watch(sentry, await self._consuming(sentry.queue, 1)))
 
-    async def _subscribed(self, station: Station) -> Consumer:
-        consumer = await self.broker.consume(station.queue, prefetch=self._prefetch())
-        self.consumers[station.queue] = consumer
+    def _start(self, queue: str, serving: Coroutine[Any, Any, None]) -> None:
+        self.workers.append(asyncio.create_task(serving, name=f"worker of {queue}"))
+
+    async def _subscribed(self, station: Station, queue: str) -> Consumer:
+        return await self._consuming(queue, self._hands(station))
+
+    async def _consuming(self, queue: str, hands: int) -> Consumer:
+        consumer = await self.broker.consume(queue, prefetch=2 * self.participant.batch * hands)
+        self.consumers[queue] = consumer
         return consumer
 
-    def _prefetch(self) -> int:
-        return 2 * self.participant.batch * self.participant.concurrency
+    def _hands(self, station: Station) -> int:
+        """How many batches of one queue are in work at once. Shards are their step's concurrency: each keeps order."""
+        return 1 if shards.sharded(station) else self.participant.concurrency
 
     def road(self, station: Station, *, broker: Adopted | None = None) -> Road:
         """The road of one station over this runtime's store; publishes through `broker` when one is given."""
@@ -158,26 +198,43 @@ class Runtime:
             tell=self.tell,
         )
 
-    async def _serve(self, station: Station, consumer: Consumer) -> None:
+    async def _serve(self, station: Station, queue: str, consumer: Consumer) -> None:
         """Keep a step's queue served. A queue that somebody deleted is declared again: new messages need it."""
         road = self.road(station)
         while True:
-            gone = await self._crew(road, consumer)
+            gone = await self._crew(road, consumer, self._hands(station))
             if gone is None or self.stopping:
                 return
             self.tell(Paused(service=self.participant.name, what="queue", detail=str(gone), at=self.clock.now()))
             log.warning("%s: %s; declaring it again", self.participant.name, gone)
             await consumer.close()
-            consumer = await self._subscribed_anew(station)
+            consumer = await self._subscribed_anew(station, queue)
             self.tell(Resumed(service=self.participant.name, what="queue", at=self.clock.now()))
 
-    async def _subscribed_anew(self, station: Station) -> Consumer:
+    async def _keep_watch(self, sentry: Sentry, consumer: Consumer) -> None:
+        watch = Watch(
+            service=self.participant.name,
+            sentry=sentry,
+            store=self.store,
+            codec=self.participant.codec,
+            sender=self.sender,
+            clock=self.clock,
+            tell=self.tell,
+        )
+        while await self._crew(watch, consumer, 1) is not None and not self.stopping:
+            await consumer.close()
+            consumer = await self._anew(sentry.queue, 1)
+
+    async def _subscribed_anew(self, station: Station, queue: str) -> Consumer:
+        return await self._anew(queue, self._hands(station))
+
+    async def _anew(self, queue: str, hands: int) -> Consumer:
         """Declare and subscribe again, as soon as the broker lets us: who deleted a queue may have restarted it."""
         tries = 0
         while True:
             try:
                 await self.declare()
-                return await self._subscribed(station)
+                return await self._consuming(queue, hands)
             except BrokerError as error:
                 if not (error.transient or isinstance(error, NotFound)):
                     raise
@@ -185,9 +242,41 @@ class Runtime:
             await sleep(self.clock, BACKOFF[min(tries, len(BACKOFF) - 1)])
             tries += 1
 
-    async def _crew(self, road: Road, consumer: Consumer) -> NotFound | None:
+    async def _use_up(self, station: Station, consumer: Consumer) -> None:
+        """Serve a queue of an earlier number of shards until somebody deletes it; nothing new is bound to it."""
+        await self._crew(self.road(station), consumer, self._hands(station))
+        await self.ending.wait()
+
+    async def _stand_in(self, station: Station, queue: str) -> None:
+        """Serve another process's shard while that one is away: always from the end of the line, and not for long."""
+        await self._rest(STAND_BACK)
+        while not self.stopping:
+            try:
+                consumer = await self._subscribed(station, queue)
+            except BrokerError:
+                consumer = await self._subscribed_anew(station, queue)
+            crew = asyncio.create_task(self._crew(self.road(station), consumer, 1))
+            resting = asyncio.create_task(self._rest(TURN))
+            try:
+                await asyncio.wait([crew, resting], return_when=asyncio.FIRST_COMPLETED)
+                await consumer.retire()
+                await crew
+            finally:
+                await asyncio.gather(_cancelled(resting), _cancelled(crew))
+            await consumer.close()
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, or until the service stops."""
+        waiting = [asyncio.create_task(self.ending.wait()), asyncio.create_task(sleep(self.clock, seconds))]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def _crew(self, road: Carrier, consumer: Consumer, number: int) -> NotFound | None:
         """Work with all hands until the consumer stops, or its queue is gone. Raises what a worker died of."""
-        hands = [asyncio.create_task(self._work(road, consumer)) for _ in range(self.participant.concurrency)]
+        hands = [asyncio.create_task(self._work(road, consumer)) for _ in range(number)]
         try:
             done, _ = await asyncio.wait(hands, return_when=asyncio.FIRST_EXCEPTION)
             errors = [error for hand in done if (error := hand.exception()) is not None]
@@ -200,7 +289,7 @@ class Runtime:
                 hand.cancel()
             await asyncio.gather(*hands, return_exceptions=True)
 
-    async def _work(self, road: Road, consumer: Consumer) -> None:
+    async def _work(self, road: Carrier, consumer: Consumer) -> None:
         while deliveries := await consumer.receive(self.participant.batch):
             self.busy += 1
             try:
@@ -228,8 +317,10 @@ class Runtime:
     async def drain(self) -> None:
         """Stop consuming, let what is in hand finish, settle it, and write down what is buffered."""
         self.stopping = True
-        for consumer in self.consumers.values():
-            await consumer.stop()
+        self.ending.set()
+        ordered = {queue for one in self.participant.stations if shards.sharded(one) for queue in shards.queues(one)}
+        for queue, consumer in list(self.consumers.items()):
+            await (consumer.retire() if queue in ordered else consumer.stop())
         if self.workers:
             ended, late = await asyncio.wait(self.workers, timeout=DRAIN)
             for task in late:
@@ -272,7 +363,7 @@ async def _opened_broker(stack: AsyncExitStack, broker: str | Broker) -> Broker:
     return opened
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
+async def _cancelled(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

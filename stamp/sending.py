@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from brokers.contract import Adopted, Broker, Publication
 from brokers.errors import BrokerError, MessageTooLarge, NotFound, Unroutable
@@ -60,6 +60,8 @@ class Sender:
     declare_rung: Callable[[float], Awaitable[None]] = _nothing
     """Declares one rung of the delay ladder."""
     rungs: set[str] = field(default_factory=set)
+    journal: bool = False
+    """Whether a journal takes every message: then one that nobody takes has missed it, and goes again."""
 
     async def send(self, publications: Sequence[Publication]) -> None:
         """Publish a burst; try again while the broker is away, hold what can't be routed."""
@@ -90,7 +92,11 @@ class Sender:
             await self._declare_rungs(publications)
         except BrokerError as error:
             return [error] * len(publications)
-        return await self.broker.publish_all(publications)
+        return await self.broker.publish_all([self._tapped(publication) for publication in publications])
+
+    def _tapped(self, publication: Publication) -> Publication:
+        """A stream without a leader (after a crash) takes nothing, and RabbitMQ confirms what is not mandatory."""
+        return replace(publication, mandatory=True) if self.journal and not publication.mandatory else publication
 
     async def _leave(self, message_ids: Sequence[str]) -> None:
         """Leave committed rows to the relay at once; if the store is away too, to the end of their lease."""
@@ -108,7 +114,7 @@ class Sender:
         for publication, error in zip(publications, outcomes, strict=True):
             if error is None:
                 done.append(publication.message.message_id)
-            elif isinstance(error, Unroutable | MessageTooLarge) and publication.exchange != HELD:
+            elif _hopeless(publication, error):
                 waiting.append(self._held(publication, error))
             else:
                 waiting.append(publication)
@@ -154,6 +160,13 @@ class Sender:
             if name.startswith(DELAY) and name not in self.rungs:
                 await self.declare_rung(RUNGS[name])
                 self.rungs.add(name)
+
+
+def _hopeless(publication: Publication, error: BrokerError) -> bool:
+    """Whether no other try would do better. A message for the journal alone finds it again."""
+    if publication.exchange == HELD:
+        return False
+    return isinstance(error, MessageTooLarge) or (isinstance(error, Unroutable) and publication.mandatory)
 
 
 def _distinct(publications: Sequence[Publication]) -> tuple[list[Publication], list[Publication]]:

@@ -14,18 +14,19 @@ import msgspec
 
 from brokers.contract import Broker, Declarable
 from stamp.codec import Codec
-from stamp.decision import begin
+from stamp.decision import begin, watched
 from stamp.errors import DefinitionError, NotRunning, OutputInvalid
 from stamp.events import RunStarted
 from stamp.ids import run_id as new_run_id
-from stamp.layout import held_parts, step_parts, work_queue
+from stamp.layout import held_parts, step_parts, watch_parts, watch_queue, work_queue
 from stamp.model import Action
 from stamp.outgoing import publications
 from stamp.ports import Clock, Observer, Store, Transaction
 from stamp.runtime import Participant, Runtime
 from stamp.seal import KeyRing
 from stamp.trip import Handler, Station
-from stamp.workflow import Workflow, service_name
+from stamp.watching import Sentry
+from stamp.workflow import Step, Workflow, service_name
 
 log = logging.getLogger("stamp")
 
@@ -36,7 +37,8 @@ class Service:
     """A named participant. It owns steps of workflows and, usually, a local database.
 
     `batch` deliveries that wait together share a transaction; `concurrency` of those run at once. `keys` sign and
-    verify the stamps of workflows that ask for it.
+    verify the stamps of workflows that ask for it. `share=(number, processes)` gives this process, counted from 0, its
+    part of the shards of sharded steps; it stands in for the others while they are away.
     """
 
     def __init__(
@@ -47,14 +49,17 @@ class Service:
         batch: int = 64,
         keys: KeyRing | None = None,
         observers: Iterable[Observer] = (),
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.name = service_name(name)
         self.concurrency = concurrency
         self.batch = batch
+        self.share = _share(share, self.name)
         self.codec = Codec(keys=keys)
         self.observers = list(observers)
         self._workflows: dict[tuple[str, int], Workflow] = {}
         self._handlers: dict[tuple[str, int, str, Action], Handler] = {}
+        self._watched: set[str] = set()
         self._runtime: Runtime | None = None
 
     def __repr__(self) -> str:
@@ -79,6 +84,7 @@ class Service:
                 f"{step} belongs to service {step.service!r}, not {self.name!r}", fix="register it there"
             )
         self._know(workflow)
+        self._same_shards(workflow, step)
 
         def register(handler: H) -> H:
             key = (workflow.name, workflow.version, name, action)
@@ -95,6 +101,24 @@ class Service:
             raise DefinitionError(
                 f"{workflow.label} is defined twice ({known.where}, {workflow.where})", fix="raise the version"
             )
+
+    def watch(self, workflow: Workflow) -> None:
+        """Watch the runs that this service starts: one that has not ended by its deadline is told to observers.
+
+        They get `stamp.events.Overdue`; the run itself is left alone. Needs a store, which notes the ends.
+        """
+        self._know(workflow)
+        self._watched.add(workflow.name)
+
+    def _same_shards(self, workflow: Workflow, step: Step) -> None:
+        """All versions of a step share its queues."""
+        for other in (known for (name, _), known in self._workflows.items() if name == workflow.name):
+            twin = other.table.steps.get(step.name)
+            if twin is not None and twin.shards != step.shards:
+                raise DefinitionError(
+                    f"{step}: shards={step.shards}, and {twin.shards} in {other.label}",
+                    fix="give every version of the workflow the same number",
+                )
 
     @property
     def workflows(self) -> tuple[Workflow, ...]:
@@ -137,18 +161,27 @@ class Service:
         names = dict.fromkeys(name for workflow in self.workflows for name in workflow.services)
         held = [part for name in (self.name, *names) for part in held_parts(name)]
         steps = [part for workflow in self.workflows for step in workflow.steps for part in step_parts(workflow, step)]
-        return list(dict.fromkeys([*held, *steps]))
+        watches = [part for name in sorted(self._watched) for part in watch_parts(self.name, name)]
+        return list(dict.fromkeys([*held, *steps, *watches]))
+
+    def _sentries(self) -> list[Sentry]:
+        return [
+            Sentry(watch_queue(self.name, name), {flow.version: flow for flow in self.workflows if flow.name == name})
+            for name in sorted(self._watched)
+        ]
 
     def participant(self) -> Participant:
         """What this service brings to a runtime. Raises `DefinitionError` where a handler is missing."""
         return Participant(
             name=self.name,
             stations=self.stations(),
+            sentries=self._sentries(),
             topology=self.topology(),
             codec=self.codec,
             observers=self.observers,
             concurrency=self.concurrency,
             batch=self.batch,
+            share=self.share,
         )
 
     @asynccontextmanager
@@ -182,6 +215,9 @@ class Service:
                 self._runtime = None
 
     def _refuse_joins(self) -> None:
+        """Without a store there is nowhere to collect branches, or to note the ends of runs."""
+        if self._watched:
+            raise DefinitionError(f"service {self.name!r} watches runs and has no store", fix="open it with store=")
         for workflow, version, name, _ in self._handlers:
             step = self._workflows[workflow, version].step(name)
             if step.joins:
@@ -237,6 +273,13 @@ class Service:
             runtime.tell(event)
 
 
+def _share(share: tuple[int, int], name: str) -> tuple[int, int]:
+    number, processes = share
+    if not 0 <= number < processes:
+        raise DefinitionError(f"service {name!r}: share={share}", fix="(number from 0, how many processes there are)")
+    return share
+
+
 class LocalTransaction:
     """A store's native transaction with one verb more: `start`. Any other attribute is the native object's."""
 
@@ -266,8 +309,11 @@ class LocalTransaction:
             raise OutputInvalid(
                 f"state of {workflow.label}: {workflow.contract.state.explain(plain)}", fix="pass state="
             )
-        decision = begin(workflow, event, run=run, state=plain, now=now)
         service = runtime.participant.name
+        decision = begin(workflow, event, run=run, state=plain, now=now)
+        queue = watch_queue(service, workflow.name)
+        if any(sentry.queue == queue for sentry in runtime.participant.sentries):
+            decision = watched(decision, queue)
         first = publications(decision, workflow, runtime.participant.codec, service=service, now=now, trace={})
         await self._tx.emit(first, run=run)
         self.started.extend(first)

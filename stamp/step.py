@@ -49,7 +49,8 @@ class Step:
     service for an undo handler; after a `pivot` there is no way back. `retry` is a policy text such as
     `"5x 1s..60s"`, `undo_retry` the same for its undo, `no_retry` the exceptions that are never retried.
     A step on a loop needs `max_visits`. `queue` names a queue that an application declares and binds by itself, to
-    `on` and with an undo to `undo.<step>`; nobody else declares it then.
+    `on` and with an undo to `undo.<step>`; nobody else declares it then. `shards=N` spreads the step over N queues by
+    run id: each has one consumer at a time, so the messages of a run keep their order over any number of processes.
 
     Two steps `on` one event are a fork, as is a list of events for a step `on=Each(Item)`. A step `on=All(A, B)` joins
     the branches; `branches="independent"` says that those which this step opens never meet again. `timeout` is how
@@ -71,6 +72,7 @@ class Step:
         no_retry: Iterable[type[BaseException]] = (),
         max_visits: int = 1,
         queue: str | None = None,
+        shards: int = 1,
         timeout: str | float | None = None,
         missing: Missing | None = None,
         branches: Branches = "joined",
@@ -86,6 +88,8 @@ class Step:
         self.events = tuple(event.__name__ for event in self.inputs)
         self.event = self.events[0]
         """The name of the event it consumes; of a join, the first that it names."""
+        self.consumes = repr(on) if isinstance(on, All | Each) else self.event
+        """What it is `on`, in words."""
         self.joins = isinstance(on, All)
         self.each = isinstance(on, Each)
         self.emits: tuple[type, ...] = () if emits is None else (emits,) if isinstance(emits, type) else tuple(emits)
@@ -98,6 +102,7 @@ class Step:
         self.no_retry = tuple(no_retry)
         self.max_visits = max_visits
         self.queue = queue
+        self.shards = shards
         self.timeout = None if timeout is None else seconds(timeout)
         self.missing: Missing = missing or ("wait" if timeout is None else "fail")
         self.independent = branches == "independent"
@@ -106,6 +111,10 @@ class Step:
     def _check(self, missing: Missing | None) -> None:
         if self.max_visits < 1:
             raise DefinitionError(f"{self}: max_visits={self.max_visits}", fix="a step is visited at least once")
+        if self.shards < 1 or (self.shards > 1 and self.queue is not None):
+            raise DefinitionError(
+                f"{self}: shards={self.shards}", fix="one or more, and 1 where an application owns the queue"
+            )
         if missing is not None and not self.joins:
             raise DefinitionError(f"{self}: missing= is for a join", fix="say on=All(...), or leave missing= out")
         if missing in {"fail", "proceed"} and self.timeout is None:

@@ -36,6 +36,10 @@ class Table:
         _all_steps_are_reached(table, walk.contexts)
         _loops_are_bounded(table)
         _forks_are_sound(table, walk, _independent(table, start, independent=independent))
+        if table.dynamic(start):
+            raise DefinitionError(
+                f"{table.consumers[start][0]}: the start event is one, not a list", fix=f"say on={start}"
+            )
         if table.forks(start) and START in table.steps:
             raise DefinitionError(f"{table.steps[START]}: the start event forks", fix=f"name no step {START!r} then")
         return cls(table.steps, table.consumers, table.arrivals, walk.contexts, walk.joins)
@@ -213,7 +217,7 @@ def _forks_are_sound(table: Table, walk: Walk, independent: set[str]) -> None:
         if fork not in independent and fork not in walk.joins:
             raise DefinitionError(
                 f"{first}: the fork at {fork} never joins",
-                fix='add a step on=All(...), or say branches="independent" on the step that emits it',
+                fix='add a step on=All(...), or say branches="independent" where it is emitted',
             )
     for step, context in walk.ends:
         if open_forks := [fork for fork in context if fork not in independent]:

@@ -10,10 +10,12 @@ from brokers.contract import Delivery, Publication
 from stamp.codec import Arrival
 from stamp.decision import Again, Decision, Forward, Position
 from stamp.events import DuplicateDropped, HopFinished, RetryScheduled, RunEnded, StampLarge
-from stamp.model import ENDED, Action, Stamp
+from stamp.model import ENDED, Action, Stamp, epoch
 from stamp.workflow import Workflow
 
 Handler = Callable[..., Awaitable[Any]]
+GRACE = 86400.0
+"""Seconds past a run's deadline for which the inbox still knows its messages: late duplicates are still found."""
 
 
 class Settler(Protocol):
@@ -46,6 +48,11 @@ class Trip:
     messages: list[Publication] = field(default_factory=list)
     rows: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     """What a join notes when this trip goes forward."""
+
+
+def expires_of(stamp: Stamp) -> float | None:
+    """When what a store notes of a run may be forgotten; `None` for runs without a deadline."""
+    return None if stamp.deadline is None else epoch(stamp.deadline) + GRACE
 
 
 def rewind(trips: Sequence[Trip]) -> None:
@@ -106,4 +113,4 @@ def _moved(about: dict[str, Any], trip: Trip, soft_limit: int) -> list[Any]:
 
 
 def _ended(about: dict[str, Any], stamp: Stamp) -> list[Any]:
-    return [RunEnded(**about, outcome=stamp.phase)] if stamp.phase in ENDED else []
+    return [RunEnded(**about, outcome=stamp.phase, branch=stamp.branch or "")] if stamp.phase in ENDED else []

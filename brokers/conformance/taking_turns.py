@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from brokers.conformance.site import Site, bodies, error_of, take
-from brokers.contract import Binding, Consumer, ExchangeBinding, Publication
+from brokers.contract import Binding, Consumer, Delivery, ExchangeBinding, Publication
 from brokers.errors import NotFound, Unroutable
 
 
@@ -28,6 +30,31 @@ async def the_next_consumer_takes_over_where_the_first_ended(site: Site) -> None
     rest = await take(second, 2)
     assert bodies(rest) == [b"1", b"2"]
     await second.ack(rest)
+
+
+async def a_retired_consumer_keeps_its_place_until_it_closes(site: Site) -> None:
+    queue, first, second = await _two_consumers(site)
+    await site.send(queue, *(b"%d" % number for number in range(6)))
+    taken = await take(first, 2)
+    await first.retire()
+    assert list(await first.receive(10)) == []
+    await first.ack(taken[:1])
+    await site.send(queue, b"6")
+    assert list(await first.receive(10)) == []
+    await first.close()
+    rest = await take(second, 6)
+    assert bodies([*taken[:1], *rest]) == [b"%d" % number for number in range(7)]
+    await second.ack(rest)
+
+
+async def retiring_wakes_who_waits(site: Site) -> None:
+    queue = await site.queue("quiet")
+    consumer = await site.broker.consume(queue)
+    waiting = asyncio.create_task(_received(consumer))
+    await asyncio.sleep(0)
+    await consumer.retire()
+    assert await waiting == []
+    await consumer.close()
 
 
 async def an_exchange_hears_what_it_is_bound_to(site: Site) -> None:
@@ -76,6 +103,10 @@ async def binding_to_a_missing_exchange_is_not_found(site: Site) -> None:
     for binding in (ExchangeBinding(site.name("missing"), exchange), ExchangeBinding(exchange, site.name("missing"))):
         error = await error_of(site.broker.declare([binding]))
         assert isinstance(error, NotFound), error
+
+
+async def _received(consumer: Consumer) -> list[Delivery]:
+    return list(await consumer.receive(1))
 
 
 async def _two_consumers(site: Site) -> tuple[str, Consumer, Consumer]:

@@ -37,6 +37,7 @@ class MemoryConsumer:
         self._unsettled: dict[int, Entry] = {}
         self._bell = Bell()
         self._stopped = False
+        self._retired = False
         self._lost = False
 
     @property
@@ -72,8 +73,8 @@ class MemoryConsumer:
         """Wait for one delivery; return it with all that already wait, at most `limit`."""
         if limit < 1:
             raise ProtocolMisuse(f"receive({limit}) asks for nothing")
-        while not self._arrived:
-            if self._stopped:
+        while self._retired or not self._arrived:
+            if self._stopped or self._retired:
                 return ()
             if self._lost:
                 raise NotFound(f"queue {self.queue!r} was deleted")
@@ -104,9 +105,16 @@ class MemoryConsumer:
         self._arrived.clear()
         self._bell.ring_all()
 
+    async def retire(self) -> None:
+        """Hand out no more, and keep the place in line until `close`."""
+        self._retired = True
+        self._bell.ring_all()
+
     async def close(self) -> None:
-        """Stop, and give back what was received too."""
-        await self.stop()
+        """Take no more, and give back what was received too, all at once."""
+        self._stopped = True
+        self._bell.ring_all()
+        self._queue.unsubscribe(self)
         self._give_back_all()
         self._leave_when_empty()
         self._on_close(self)

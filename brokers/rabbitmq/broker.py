@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Literal
 
 from brokers.contract import Capabilities
+from brokers.rabbitmq.choice import best_wire
 from brokers.rabbitmq.chores import Chores
 from brokers.rabbitmq.connection import Link, split_urls, spread
 from brokers.rabbitmq.consuming import RabbitConsumer, RabbitReader
 from brokers.rabbitmq.declaring import Desk
-from brokers.rabbitmq.fastpath import best_wire
 from brokers.rabbitmq.publishing import Publisher
 from brokers.rabbitmq.subscription import Subscription
 from brokers.rabbitmq.wire import PlainWire
@@ -42,7 +42,12 @@ class RabbitBroker:
         self._wire: Wire = best_wire() if fast else PlainWire()
         self._out = Link(urls, self._chores, name=f"{label} (publish)", heartbeat=heartbeat, timeout=timeout)
         self._in = Link(
-            urls[1:] + urls[:1], self._chores, name=f"{label} (consume)", heartbeat=heartbeat, timeout=timeout
+            urls[1:] + urls[:1],
+            self._chores,
+            name=f"{label} (consume)",
+            heartbeat=heartbeat,
+            timeout=timeout,
+            kind=self._wire.consuming,
         )
         self._publisher = Publisher(self._out, self._wire, self._chores, timeout=timeout)
         self._desk = Desk(self._in, self._chores, timeout=timeout)

@@ -22,7 +22,9 @@ class Buffer(Generic[T]):
         self._error: BrokerError | None = None
 
     def push(self, item: T) -> None:
-        """Add an item at the end."""
+        """Add an item at the end; after `end` it is forgotten."""
+        if self._ended:
+            return
         self._items.append(item)
         self._wake(1)
 

@@ -46,12 +46,22 @@ def censored(url: str) -> str:
 class Link:
     """A connection with a purpose. Never reconnects by itself: who needs it asks, and gets one attempt."""
 
-    def __init__(self, urls: Sequence[str], chores: Chores, *, name: str, heartbeat: int, timeout: float) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        chores: Chores,
+        *,
+        name: str,
+        heartbeat: int,
+        timeout: float,
+        kind: type[aio_pika.Connection] = aio_pika.Connection,
+    ) -> None:
         self._urls = list(urls)
         self._chores = chores
         self._name = name
         self._heartbeat = heartbeat
         self._timeout = timeout
+        self._kind = kind
         self._current: AbstractConnection | None = None
         self._attempt: asyncio.Task[AbstractConnection] | None = None
         self._closed = False
@@ -131,6 +141,7 @@ class Link:
             connection = await aio_pika.connect(
                 url,
                 timeout=self._timeout,
+                connection_class=self._kind,
                 client_properties={"connection_name": self._name},
                 heartbeat=int(own_heartbeat[0]) if own_heartbeat else self._heartbeat,
             )

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from brokers.contract import Delivery, Message, Recorded
 from brokers.rabbitmq.feed import Feed
-from brokers.rabbitmq.wire import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aiormq.abc import DeliveredMessage
-
     from brokers.rabbitmq.subscription import Subscription
+    from brokers.rabbitmq.wire import Arrived
 
 OFFSET = "x-stream-offset"
 
@@ -59,20 +57,23 @@ class RabbitConsumer:
         """Take no more; what was received can still be settled."""
         await self._feed.stop()
 
+    async def retire(self) -> None:
+        """Hand out no more, and keep the place in line until `close`."""
+        await self._feed.retire()
+
     async def close(self) -> None:
-        """`stop`, then give back everything unsettled. Idempotent."""
+        """Take no more and give back everything unsettled, at once and in order. Idempotent."""
         await self._feed.close()
 
-    def _delivery(self, tag: int, message: DeliveredMessage) -> Delivery:
-        content = message_of(message.header.properties, message.body)
+    def _delivery(self, tag: int, arrived: Arrived) -> Delivery:
         return Delivery(
-            message=content,
+            message=arrived.message,
             queue=self._queue,
-            exchange=message.exchange or "",
-            routing_key=message.routing_key or "",
+            exchange=arrived.exchange,
+            routing_key=arrived.routing_key,
             tag=tag,
-            redelivered=bool(message.redelivered),
-            delivery_count=delivery_count_of(content),
+            redelivered=arrived.redelivered,
+            delivery_count=delivery_count_of(arrived.message),
         )
 
 
@@ -108,13 +109,12 @@ class RabbitReader:
     def _position(self) -> dict[str, Any]:
         return {OFFSET: self._next}
 
-    def _recorded(self, _tag: int, message: DeliveredMessage) -> Recorded | None:
-        content = message_of(message.header.properties, message.body)
-        offset = offset_of(message)
+    def _recorded(self, _tag: int, arrived: Arrived) -> Recorded | None:
+        offset = offset_of(arrived.message)
         if offset < self._next:
             return None  # A stream is read by chunks: the first may begin before the offset asked for.
         return Recorded(
-            offset=offset, message=content, exchange=message.exchange or "", routing_key=message.routing_key or ""
+            offset=offset, message=arrived.message, exchange=arrived.exchange, routing_key=arrived.routing_key
         )
 
 
@@ -124,7 +124,7 @@ def delivery_count_of(message: Message) -> int:
     return count if isinstance(count, int) else 0
 
 
-def offset_of(message: DeliveredMessage) -> int:
+def offset_of(message: Message) -> int:
     """Where a stream keeps this message."""
-    value = (message.header.properties.headers or {}).get(OFFSET)
+    value = message.headers.get(OFFSET)
     return value if isinstance(value, int) else -1

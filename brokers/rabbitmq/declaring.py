@@ -9,6 +9,7 @@ from brokers.contract import Binding, Declarable, Exchange, ExchangeBinding, Que
 from brokers.errors import NotFound, ProtocolMisuse
 from brokers.rabbitmq.consuming import OFFSET, offset_of
 from brokers.rabbitmq.foreign import translated
+from brokers.rabbitmq.wire import arrived
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -147,7 +148,7 @@ async def _end(underlay: Underlay, stream: str, timeout: float) -> int:
     ends = [0]
 
     def note(message: DeliveredMessage) -> None:
-        ends.append(offset_of(message) + 1)
+        ends.append(offset_of(arrived(message).message) + 1)
 
     await underlay.basic_qos(prefetch_count=_WHOLE_CHUNK, timeout=timeout)
     await underlay.basic_consume(stream, _calling(note), arguments={OFFSET: "last"}, timeout=timeout)

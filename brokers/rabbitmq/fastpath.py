@@ -1,20 +1,20 @@
-"""Below aio-pika's public calls: one write a burst, no task a delivery. Only for versions whose inside is known.
+"""Below aio-pika's public calls: one write a burst, no task a delivery. `choice` asks whether their inside is known.
 
 aiormq creates a future, several frame objects and a socket write for each publish, and a task for each delivery.
-Here a burst is one buffer and one future, and a delivery is one function call. Confirms and returns are still
-counted by aiormq itself, by delivery tag and message id.
+Here a burst is one buffer and one future, and a delivery is one function call (see `brokers.rabbitmq.tap`). Confirms
+and returns are still counted by aiormq itself, by delivery tag and message id.
 """
 
 from __future__ import annotations
 
 import asyncio
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 from aiormq.abc import ChannelFrame
 
 from brokers.rabbitmq.foreign import FOREIGN, is_cancelled
 from brokers.rabbitmq.frames import frames
+from brokers.rabbitmq.tap import TappedConnection, tap_of
 from brokers.rabbitmq.wire import PlainWire
 
 if TYPE_CHECKING:
@@ -24,24 +24,14 @@ if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel as Underlay
     from aiormq.abc import DeliveredMessage
     from aiormq.channel import Channel
-    from pamqp.commands import Basic
-    from pamqp.header import ContentHeader
 
     from brokers.contract import Publication
-    from brokers.rabbitmq.wire import Failure, Wire
-
-KNOWN = ("7.2.",)
-"""Beginnings of the aiormq versions that this module was read against."""
+    from brokers.rabbitmq.wire import Arrived, Failure
 
 _WRITE_BYTES = 256 * 1024
 """A burst is written in pieces of about this size, so that large bodies do not pile up in memory."""
 
 _BODY_LIMIT = 131_064
-
-
-def best_wire() -> Wire:
-    """The fast wire where the installed aiormq is known, the plain one elsewhere."""
-    return FastWire() if version("aiormq").startswith(KNOWN) else PlainWire()
 
 
 class Burst:
@@ -98,6 +88,9 @@ class Slot:
 class FastWire:
     """`brokers.rabbitmq.wire.Wire` on the inside of aiormq 7.2."""
 
+    consuming = TappedConnection
+    _plain = PlainWire()
+
     async def burst(self, channel: AbstractChannel, batch: Sequence[Publication], timeout: float) -> list[Failure]:
         """Publish in the order given, all at once, and wait for every confirm. Raises only a real cancel."""
         underlay = cast("Channel", await channel.get_underlay_channel())
@@ -122,24 +115,23 @@ class FastWire:
         self,
         underlay: Underlay,
         queue: str,
-        deliver: Callable[[DeliveredMessage], None],
+        deliver: Callable[[Arrived], None],
         *,
         arguments: dict[str, Any],
         timeout: float,
     ) -> str:
         """Subscribe; `deliver` is called for each message, in order. Returns the consumer tag."""
-        inside = cast("Channel", underlay)
-
-        async def on_deliver(frame: Basic.Deliver) -> None:
-            head = cast("ContentHeader", await inside._get_frame())  # noqa: SLF001
-            deliver(await inside._read_content(frame, head))  # noqa: SLF001
-
-        async def never(message: DeliveredMessage) -> None:
-            raise AssertionError(f"{message} passed by the fast path")
-
-        inside._on_deliver_frame = on_deliver  # type: ignore[method-assign]  # noqa: SLF001
-        answer = await underlay.basic_consume(queue, never, arguments=arguments, timeout=timeout)
+        tap = tap_of(underlay.connection)
+        if tap is None:
+            return await self._plain.consume(underlay, queue, deliver, arguments=arguments, timeout=timeout)
+        undo = tap.divert(underlay.number, deliver)
+        underlay.closing.add_done_callback(lambda _: undo())
+        answer = await underlay.basic_consume(queue, _never, arguments=arguments, timeout=timeout)
         return str(answer.consumer_tag)
+
+
+async def _never(message: DeliveredMessage) -> None:
+    raise AssertionError(f"{message} came past the tap")
 
 
 async def _write(underlay: Channel, batch: Sequence[Publication], burst: Burst) -> None:

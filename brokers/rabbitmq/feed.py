@@ -13,7 +13,7 @@ from brokers.rabbitmq.subscription import Subscription, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from aiormq.abc import DeliveredMessage
+    from brokers.rabbitmq.wire import Arrived
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 3.0
@@ -27,7 +27,7 @@ class Feed(Generic[T]):
     def __init__(
         self,
         subscribe: Callable[[], Subscription],
-        convert: Callable[[int, DeliveredMessage], T | None],
+        convert: Callable[[int, Arrived], T | None],
         *,
         prefetch: int,
         arguments: Callable[[], dict[str, Any]] = dict,
@@ -59,22 +59,35 @@ class Feed(Generic[T]):
         """Take no more and give back what nobody took. Idempotent."""
         if self._stopped:
             return
+        await self._keep_no_more()
+        await self._subscription.cancel()
+        await self.settle([tag for tag, _ in self._buffer.end()], "requeue")
+
+    async def retire(self) -> None:
+        """Hand out no more; the broker is not told, so that it gives nothing to anybody else. Idempotent."""
+        if self._stopped:
+            return
+        await self._keep_no_more()
+        self._buffer.end()
+
+    async def close(self) -> None:
+        """Give back everything unsettled. Idempotent.
+
+        By closing the channel: after a `basic.cancel` the next consumer would get later messages before these.
+        """
+        self.closed = True
+        await self.retire()
+        await self._subscription.close()
+
+    async def _keep_no_more(self) -> None:
         self._stopped = True
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
-        await self._subscription.cancel()
-        await self.settle([tag for tag, _ in self._buffer.end()], "requeue")
-
-    async def close(self) -> None:
-        """`stop`, and give back everything unsettled. Idempotent."""
-        self.closed = True
-        await self.stop()
-        await self._subscription.close()
 
     async def _start(self, subscription: Subscription) -> None:
-        def deliver(tag: int, message: DeliveredMessage) -> None:
-            item = self._convert(tag, message)
+        def deliver(tag: int, arrived: Arrived) -> None:
+            item = self._convert(tag, arrived)
             if item is not None:
                 self._buffer.push((tag, item))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from brokers.framesize import sendable_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from brokers.contract import HeaderValue, Message, Publication
 
@@ -24,6 +24,7 @@ _INT = Struct(">ci")
 _LONG = Struct(">cq")
 _TIMESTAMP = Struct(">Q")
 _END = b"\xce"
+_OCTETS = [bytes((number,)) for number in range(256)]
 
 _BASIC, _BASIC_PUBLISH = 60, 40
 _METHOD, _HEADER, _BODY = 1, 2, 3
@@ -47,28 +48,22 @@ def frames(publication: Publication, channel: int, body_limit: int) -> bytes:
 
 def header(message: Message) -> bytes:
     """The payload of the content header frame."""
-    flags = 0
-    parts = [b""]
-    for flag, value in _properties(message):
-        if value:
-            flags |= flag
-            parts.append(value)
-    parts[0] = _CONTENT.pack(_BASIC, 0, len(message.body), flags)
-    return b"".join(parts)
-
-
-def _properties(message: Message) -> Iterator[tuple[int, bytes | None]]:
-    """In the order that the specification sets."""
-    yield _CONTENT_TYPE, _short(message.content_type)
-    yield _CONTENT_ENCODING, _short(message.content_encoding)
-    yield _HEADERS, _table(sendable_headers(message.headers))
-    yield _DELIVERY_MODE, _PERSISTENT
-    yield _CORRELATION_ID, _short(message.correlation_id)
-    yield _REPLY_TO, _short(message.reply_to)
-    yield _MESSAGE_ID, _short(message.message_id)
-    yield _STAMP, None if message.timestamp is None else _TIMESTAMP.pack(message.timestamp)
-    yield _TYPE, _short(message.type)
-    yield _APP_ID, _short(message.app_id)
+    # In the order that the specification sets.
+    properties = (
+        (_CONTENT_TYPE, _short(message.content_type)),
+        (_CONTENT_ENCODING, _short(message.content_encoding)),
+        (_HEADERS, _table(sendable_headers(message.headers))),
+        (_DELIVERY_MODE, _PERSISTENT),
+        (_CORRELATION_ID, _short(message.correlation_id)),
+        (_REPLY_TO, _short(message.reply_to)),
+        (_MESSAGE_ID, _short(message.message_id)),
+        (_STAMP, b"" if message.timestamp is None else _TIMESTAMP.pack(message.timestamp)),
+        (_TYPE, _short(message.type)),
+        (_APP_ID, _short(message.app_id)),
+    )
+    flags = sum([flag for flag, value in properties if value])
+    start = _CONTENT.pack(_BASIC, 0, len(message.body), flags)
+    return b"".join([start, *[value for _, value in properties]])
 
 
 @lru_cache(maxsize=4096)
@@ -108,8 +103,9 @@ def _value(value: HeaderValue) -> bytes:
     return _LONG.pack(b"l", value)
 
 
-def _short(text: str | None) -> bytes | None:
+def _short(text: str | None) -> bytes:
+    """A short string; nothing for no text, which is how a property is left out."""
     if not text:
-        return None
+        return b""
     raw = text.encode()
-    return bytes((len(raw),)) + raw
+    return _OCTETS[len(raw)] + raw

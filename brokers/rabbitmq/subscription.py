@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractChannel
     from aiormq.abc import AbstractChannel as Underlay
-    from aiormq.abc import DeliveredMessage
 
     from brokers.rabbitmq.chores import Chores
     from brokers.rabbitmq.connection import Link
-    from brokers.rabbitmq.wire import Wire
+    from brokers.rabbitmq.wire import Arrived, Wire
 
 Verdict = Literal["ack", "requeue", "reject"]
 
@@ -72,17 +71,14 @@ class Subscription:
         self.lost = asyncio.Event()
         """Set when the channel closed or the broker cancelled the consumer; nothing comes any more."""
 
-    async def start(
-        self, deliver: Callable[[int, DeliveredMessage], None], *, prefetch: int, arguments: dict[str, Any]
-    ) -> None:
+    async def start(self, deliver: Callable[[int, Arrived], None], *, prefetch: int, arguments: dict[str, Any]) -> None:
         """Open the channel and consume; `deliver` gets a tag and the message. Raises a `BrokerError`."""
 
-        def arrived(message: DeliveredMessage) -> None:
-            tag = message.delivery_tag
-            if tag is None or self.lost.is_set():
+        def on_arrival(arrived: Arrived) -> None:
+            if self.lost.is_set():
                 return
-            self._unsettled.add(tag)
-            deliver(self._epoch << _EPOCH_BITS | tag, message)
+            self._unsettled.add(arrived.tag)
+            deliver(self._epoch << _EPOCH_BITS | arrived.tag, arrived)
 
         channel = self._channel = await self._link.channel(confirms=False)
         try:
@@ -92,7 +88,7 @@ class Subscription:
                 underlay.on_consumer_cancel_callbacks.add(self._on_cancel)
                 await underlay.basic_qos(prefetch_count=prefetch, timeout=self._timeout)
                 self._consumer_tag = await self._wire.consume(
-                    underlay, self._queue, arrived, arguments=arguments, timeout=self._timeout
+                    underlay, self._queue, on_arrival, arguments=arguments, timeout=self._timeout
                 )
         except BaseException:
             self.drop()

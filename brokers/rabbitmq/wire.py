@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import aio_pika
 from aiormq.abc import DeliveredMessage
@@ -25,8 +25,23 @@ Failure = BaseException | None
 """What the library said about one publish: None is confirmed and routed."""
 
 
+class Arrived(NamedTuple):
+    """A message as it came through a channel, with its delivery tag there."""
+
+    message: Message
+    tag: int
+    exchange: str
+    routing_key: str
+    redelivered: bool
+
+
 class Wire(Protocol):
-    """The two things that a faster implementation may do differently."""
+    """What a faster implementation may do differently."""
+
+    @property
+    def consuming(self) -> type[aio_pika.Connection]:
+        """The kind of connection that it consumes on."""
+        ...
 
     async def burst(self, channel: AbstractChannel, batch: Sequence[Publication], timeout: float) -> list[Failure]:
         """Publish in the order given, all at once, and wait for every confirm. Raises only a real cancel."""
@@ -36,7 +51,7 @@ class Wire(Protocol):
         self,
         underlay: Underlay,
         queue: str,
-        deliver: Callable[[DeliveredMessage], None],
+        deliver: Callable[[Arrived], None],
         *,
         arguments: dict[str, Any],
         timeout: float,
@@ -48,6 +63,8 @@ class Wire(Protocol):
 class PlainWire:
     """One library call a message."""
 
+    consuming = aio_pika.Connection
+
     async def burst(self, channel: AbstractChannel, batch: Sequence[Publication], timeout: float) -> list[Failure]:
         """Publish in the order given, all at once, and wait for every confirm. Raises only a real cancel."""
         if len(batch) == 1:
@@ -58,7 +75,7 @@ class PlainWire:
         self,
         underlay: Underlay,
         queue: str,
-        deliver: Callable[[DeliveredMessage], None],
+        deliver: Callable[[Arrived], None],
         *,
         arguments: dict[str, Any],
         timeout: float,
@@ -66,7 +83,7 @@ class PlainWire:
         """Subscribe; `deliver` is called for each message, in order. Returns the consumer tag."""
 
         async def callback(message: DeliveredMessage) -> None:
-            deliver(message)
+            deliver(arrived(message))
 
         answer = await underlay.basic_consume(queue, callback, arguments=arguments, timeout=timeout)
         return str(answer.consumer_tag)
@@ -117,18 +134,33 @@ def library_message(message: Message) -> aio_pika.Message:
     return made
 
 
+def arrived(message: DeliveredMessage) -> Arrived:
+    """What the library hands to a consumer's callback."""
+    return Arrived(
+        message_of(message.header.properties, message.body),
+        message.delivery_tag or 0,
+        message.exchange or "",
+        message.routing_key or "",
+        bool(message.redelivered),
+    )
+
+
 def message_of(properties: Basic.Properties, body: bytes) -> Message:
     """The message that came in, with all its headers."""
+    return Message(body=body, **values_of(properties))
+
+
+def values_of(properties: Basic.Properties) -> dict[str, Any]:
+    """The properties under the names that a message has for them."""
     stamp = properties.timestamp
-    return Message(
-        body=body,
-        message_id=properties.message_id or "",
-        type=properties.message_type or "",
-        headers=properties.headers or {},
-        correlation_id=properties.correlation_id,
-        app_id=properties.app_id,
-        timestamp=None if stamp is None else int(stamp.timestamp()),
-        content_type=properties.content_type,
-        content_encoding=properties.content_encoding,
-        reply_to=properties.reply_to,
-    )
+    return {
+        "message_id": properties.message_id or "",
+        "type": properties.message_type or "",
+        "headers": properties.headers or {},
+        "correlation_id": properties.correlation_id,
+        "app_id": properties.app_id,
+        "timestamp": None if stamp is None else int(stamp.timestamp()),
+        "content_type": properties.content_type,
+        "content_encoding": properties.content_encoding,
+        "reply_to": properties.reply_to,
+    }

@@ -32,7 +32,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "peek": ("stamp.cli.peek:peek", "Show what waits in a queue without touching it."),
     },
     "Repair": {
-        "held": ("stamp.cli.held:held", "List, show and release held messages."),
+        "held": ("stamp.cli.held:held", "List, show, release and repair held messages."),
         "audit": ("stamp.cli.audit:audit", "Account for every run; find and send again what is missing."),
         "db": ("stamp.cli.db:db", "The toolkit's tables: upgrade, status, prune, print."),
     },

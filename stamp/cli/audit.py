@@ -20,7 +20,7 @@ from stamp.cli.apps import App
 from stamp.cli.command import command
 from stamp.cli.link import connected, no_journal, run_async
 from stamp.cli.problems import NO, OK, PARTLY, Problem
-from stamp.cli.stores import Place, expanded, store_option
+from stamp.cli.stores import Place, expanded, naming_options, store_option
 from stamp.duration import seconds
 from stamp.layout import DELAY, HELD
 from stamp.model import epoch
@@ -65,6 +65,7 @@ class Wanted:
 @settings.option("broker")
 @store_option
 @settings.option("app", help="Knows which event goes to which queue; without it that is learned from the runs.")
+@naming_options
 @click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
 @click.option("--since", metavar="TIME", help="Only runs that started in the last 30s, 5m, 48h, 7d.")
 @click.option("--older-than", metavar="TIME", default="60s", show_default=True, help="Missing: not seen for so long.")
@@ -82,6 +83,8 @@ def audit(
     broker: str,
     store: Sequence[str],
     app: str | None,
+    prefix: str | None,
+    schema: str | None,
     workflow: str | None,
     since: str | None,
     older_than: str,
@@ -104,7 +107,7 @@ def audit(
     of the service drops it; a service without a store may do the step twice.
     """
     loaded = apps.optional(app)
-    stores = _stores(store, loaded)
+    stores = _stores(store, loaded, prefix=prefix, schema=schema)
     looking = Looking(app=loaded, stores=stores, older_than=seconds(older_than), pause=seconds(pause))
     wanted = Wanted(workflow=workflow, oldest=time.time() - seconds(since) if since else 0.0)
     account = run_async(_accounted(broker, looking, wanted))
@@ -115,11 +118,11 @@ def audit(
     return _reissued(broker, looking, account.missing[:limit], dry_run=dry_run, yes=yes, reason=reason)
 
 
-def _stores(urls: Sequence[str], app: App) -> list[Place]:
+def _stores(urls: Sequence[str], app: App, *, prefix: str | None, schema: str | None) -> list[Place]:
     """The databases named. A service of the app that has none yet has neither inbox nor outbox."""
     found = []
     for url in expanded(urls, app):
-        place = Place(url=url)
+        place = Place(url=url, prefix=prefix, schema=schema)
         if url in urls or place.exists():
             found.append(place)
         else:

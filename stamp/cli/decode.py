@@ -141,7 +141,7 @@ def _print_history(reading: Reading) -> None:
     output.heading(f"HISTORY{folded}" if reading.history or folded else "HISTORY  (no hop has finished)")
     if reading.history:
         output.table(
-            ("SEQ", "STEP", "SERVICE", "OUTCOME", "AT", "WORK", "ATTEMPT", "EMITS"),
+            ("SEQ", "STEP", "SERVICE", "OUTCOME", "AT", "WORK", "ATTEMPT", "EMITS", "BY HAND"),
             [
                 (
                     entry.seq,
@@ -152,6 +152,7 @@ def _print_history(reading: Reading) -> None:
                     f"{entry.ms or 0} ms",
                     entry.attempt,
                     entry.emits,
+                    f"{entry.by}: {entry.why or ''}" if entry.by else "",
                 )
                 for entry in reading.history
             ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,9 +16,12 @@ from stamp.codec import STAMP
 from stamp.errors import StampError
 from stamp.held import Held
 from stamp.layout import undo_key
+from stamp.ledger import Sighting
 from stamp.model import Stamp
+from stamp.reading.changes import ABSENT, Change, changes
 from stamp.reading.describe import Flows, Reading, read
 from stamp.reading.inputs import Specimen
+from stamp.reading.standing import gone_past, last_good
 from stamp.reading.text import json_text
 
 SHOWN_BODY = 2000
@@ -99,6 +102,8 @@ class Item:
             "step": self.step,
             "reason": self.reason,
             "detail": self.held.detail,
+            "error": self.held.error,
+            "trace": self.held.trace.splitlines(),
             "at": self.at,
             "queue": self.held.queue,
             "problem": self.problem,
@@ -113,6 +118,35 @@ class Item:
             },
             "payload": message.body.decode(errors="backslashreplace"),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the journal says about the run of a held message."""
+
+    journal: bool
+    good: Sighting | None = None
+    """The last message of the run that was handled."""
+    changed: tuple[Change, ...] = ()
+    """From its state to the held one."""
+    gone: str = ""
+    """Where the run is now, when it has gone past the held message."""
+
+    @classmethod
+    def of(cls, item: Item, seen: Iterable[Sighting] | None) -> Past:
+        """From the sightings of the run; `None` stands for no journal."""
+        if seen is None or item.stamp is None:
+            return cls(seen is not None)
+        seen = list(seen)
+        good = last_good(seen, item.stamp)
+        changed = changes(good.stamp.state, item.stamp.state) if good else ()
+        return cls(True, good, changed, gone_past(seen, item.stamp))
+
+    def document(self) -> dict[str, Any]:
+        """As plain values; `last_good` is null when none was seen."""
+        good = self.good
+        known = None if good is None else {"seq": good.stamp.seq, "event": good.stamp.event, "id": good.message_id}
+        return {"last_good": known, "changes": [change.document() for change in self.changed], "done": self.gone}
 
 
 def item_of(service: str, held: Held) -> Item:
@@ -135,7 +169,7 @@ def _plain(value: object) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def print_item(item: Item, flows: Flows) -> None:
+def print_item(item: Item, past: Past, flows: Flows) -> None:
     """Everything about one held message, for people."""
     output.table(
         ("", ""),
@@ -143,17 +177,45 @@ def print_item(item: Item, flows: Flows) -> None:
             ("held", f"{item.reason}: {item.held.detail}" if item.held.detail else item.reason),
             ("service", item.service),
             ("queue", item.held.queue or f"none (unroutable on {item.exchange})"),
+            *([("done", f"already: {past.gone}")] if past.gone else []),
         ],
     )
     if item.reading is not None:
         print_reading(item.reading, flows)
     else:
         output.table(("", ""), [("message", item.message_id), ("stamp", item.problem)])
+    _print_past(past)
+    _print_trace(item)
     document = item.document()
     _print_headers(document["properties"]["headers"])
     output.heading("BODY")
     body = document["payload"]
     output.table(("",), [(body[:SHOWN_BODY] + ("…" if len(body) > SHOWN_BODY else ""),)], indent=2)
+
+
+def _print_past(past: Past) -> None:
+    """The difference to the last good state, by path."""
+    if past.good is None:
+        output.heading(
+            f"CHANGED  unknown ({'nothing of the run before it was seen' if past.journal else 'no journal'})"
+        )
+        return
+    since = f"since seq {past.good.stamp.seq} ({past.good.stamp.event})"
+    output.heading(f"CHANGED  {since}" if past.changed else f"CHANGED  nothing {since}")
+    if past.changed:
+        rows = [(change.path, _side(change.before), "→", _side(change.after)) for change in past.changed]
+        output.table(("", "", "", ""), rows, indent=2)
+
+
+def _side(value: object) -> str:
+    return "absent" if value is ABSENT else json_text(value)
+
+
+def _print_trace(item: Item) -> None:
+    lines = item.held.trace.splitlines()
+    if lines:
+        output.heading("RAISED AT")
+        output.table(("",), [(line,) for line in lines], indent=2)
 
 
 def _print_headers(headers: Mapping[str, Any]) -> None:

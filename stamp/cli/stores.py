@@ -81,14 +81,15 @@ async def _open(url: str, options: dict[str, Any]) -> AsyncIterator[Store]:
 
 def place_options(function: F) -> F:
     """`--store` (repeated, or with {service}), `--app`, `--prefix` and `--schema`."""
-    for option in (
-        click.option("--schema", metavar="NAME", help="PostgreSQL: the schema of the toolkit's tables."),
-        click.option("--prefix", metavar="TEXT", help="SQLite: what the names of the toolkit's tables begin with."),
-        settings.option("app", help="Knows the services that {service} stands for."),
-        store_option,
-    ):
-        function = option(function)
-    return function
+    app = settings.option("app", help="Knows the services that {service} stands for.")
+    return store_option(app(naming_options(function)))
+
+
+def naming_options(function: F) -> F:
+    """`--prefix` and `--schema`."""
+    prefix = click.option("--prefix", metavar="TEXT", help="SQLite: what the toolkit's tables begin with.")
+    schema = click.option("--schema", metavar="NAME", help="PostgreSQL: the schema of the toolkit's tables.")
+    return prefix(schema(function))
 
 
 store_option = settings.option(

@@ -105,7 +105,7 @@ def _clock(at: float | None) -> str:
 
 def _changed(moment: Moment) -> str:
     if moment.detail:
-        return moment.detail
+        return "; ".join(filter(None, (moment.detail, _changes(moment.changes or ()))))
     if moment.changes is None:
         return "(not seen)" if moment.what in {"started", "ok", "undone"} else ""
     return _changes(moment.changes)

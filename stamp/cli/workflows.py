@@ -54,6 +54,9 @@ def _step(workflow: Workflow, step: Step) -> dict[str, Any]:
         "name": step.name,
         "service": step.service,
         "on": step.event,
+        **({"all": list(step.events), "missing": step.missing} if step.joins else {}),
+        **({"each": True} if step.each else {}),
+        **({"timeout_s": step.timeout} if step.timeout is not None else {}),
         "emits": list(step.outputs),
         "undo": step.undo,
         "pivot": step.pivot,
@@ -73,7 +76,7 @@ def _print(workflow: Workflow) -> None:
             (
                 step.name,
                 step.service,
-                step.event,
+                step.consumes,
                 " or ".join(step.outputs) or "-",
                 "yes" if step.undo else "-",
                 "yes" if step.pivot else "-",

@@ -29,12 +29,13 @@ def edges(workflow: Workflow) -> list[Edge]:
 
 
 def _edges(workflow: Workflow) -> Iterator[Edge]:
-    first = workflow.consumer(workflow.start.__name__)
-    yield Edge("", first.name if first else "", workflow.start.__name__)
+    start = workflow.start.__name__
+    yield from (Edge("", first.name, start) for first in workflow.table.after(start))
     for step in workflow.steps:
         for event in step.outputs:
-            consumer = workflow.consumer(event)
-            yield Edge(step.name, consumer.name if consumer else event, event, consumer is None)
+            yield from (Edge(step.name, after.name, event) for after in workflow.table.after(event))
+            if workflow.terminal(event):
+                yield Edge(step.name, event, event, terminal=True)
         if not step.outputs:
             yield Edge(step.name, "end", "", terminal=True)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stamp.branching import within
 from stamp.ledger import Sighting
 from stamp.model import ENDED, Entry, Stamp, epoch
 from stamp.reading.changes import Change, changes
+
+Key = tuple[str, int]
+"""Branch and seq: what names a hop."""
 
 _DETOURS = {"retry": 1, "held": 2, "released": 3}
 
@@ -22,6 +26,8 @@ class Moment:
     seq: int
     step: str = ""
     service: str = ""
+    branch: str = ""
+    """The path of forks it happened in; empty on the trunk."""
     at: float | None = None
     wait: float | None = None
     """From the end of the hop before to the beginning of the work: queues, the broker, retries' pauses."""
@@ -41,6 +47,7 @@ class Moment:
             "seq": self.seq,
             "step": self.step or None,
             "service": self.service or None,
+            "branch": self.branch or None,
             "at": self.at,
             "wait_ms": _milliseconds(self.wait),
             "work_ms": _milliseconds(self.work),
@@ -79,17 +86,17 @@ class Timeline:
 def timeline(sightings: Iterable[Sighting]) -> Timeline:
     """The timeline of one run from what was seen of it, in any order. There must be at least one sighting."""
     seen = sorted(sightings, key=lambda sighting: sighting.order)
-    stamps = {sighting.stamp.seq: sighting.stamp for sighting in seen if sighting.kind == "progress"}
+    stamps = {(one.branch, one.stamp.seq): one.stamp for one in seen if one.kind != "retry"}
     newest = seen[-1].stamp
     started = epoch(newest.started)
-    entries = {entry.seq: entry for sighting in seen for entry in sighting.stamp.history}
+    entries = {(entry.branch or "", entry.seq): entry for one in seen for entry in one.stamp.history}
     hops = _hops(entries, stamps, started)
     begun = Moment(
         what="started",
         seq=0,
         at=started,
-        event=stamps[0].event if 0 in stamps else "",
-        changes=changes({}, stamps[0].state) if 0 in stamps else None,
+        event=stamps["", 0].event if ("", 0) in stamps else "",
+        changes=changes({}, stamps["", 0].state) if ("", 0) in stamps else None,
     )
     moments = sorted([begun, *hops, *_detours(seen)], key=_place)
     last = max((epoch(entry.at) for entry in entries.values()), default=started)
@@ -102,37 +109,47 @@ def _place(moment: Moment) -> tuple[int, int, float, int]:
     return (moment.seq, min(detour, 1), moment.at or 0.0, moment.attempt * 10 + detour)
 
 
-def _hops(entries: dict[int, Entry], stamps: dict[int, Stamp], started: float) -> list[Moment]:
+def _hops(entries: Mapping[Key, Entry], stamps: Mapping[Key, Stamp], started: float) -> list[Moment]:
     hops = []
-    before = started
-    for seq in sorted(entries):
-        entry = entries[seq]
+    for branch, seq in sorted(entries, key=lambda key: (key[1], key[0])):
+        entry, stamp = entries[branch, seq], stamps.get((branch, seq))
         ended, work = epoch(entry.at), (entry.ms or 0) / 1000
+        before = max([started, *(epoch(earlier.at) for earlier in entries.values() if _led_to(earlier, entry))])
         hops.append(
             Moment(
                 what=entry.outcome,
                 seq=seq,
                 step=entry.step,
                 service=entry.service,
+                branch=branch,
                 at=ended,
                 wait=max(ended - work - before, 0.0),
                 work=work,
                 attempt=entry.attempt,
-                event=stamps[seq].event if seq in stamps else entry.emits or "",
-                changes=_between(stamps, seq),
-                detail=_error_of(stamps.get(seq), entry),
+                event=stamp.event if stamp else entry.emits or "",
+                changes=_between(stamps, branch, seq),
+                detail=_error_of(stamp, entry),
             )
         )
-        before = ended
     return hops
 
 
-def _between(stamps: dict[int, Stamp], seq: int) -> tuple[Change, ...] | None:
-    known = seq in stamps and seq - 1 in stamps
-    return changes(stamps[seq - 1].state, stamps[seq].state) if known else None
+def _led_to(earlier: Entry, entry: Entry) -> bool:
+    """Whether one hop is on the way to another: of two branches side by side none is."""
+    inside = not entry.branch or within(earlier.branch, entry.branch)
+    around = not earlier.branch or within(entry.branch, earlier.branch)
+    return earlier.seq < entry.seq and (inside or around)
+
+
+def _between(stamps: Mapping[Key, Stamp], branch: str, seq: int) -> tuple[Change, ...] | None:
+    before = stamps.get((branch, seq - 1)) or stamps.get((branch.rpartition("|")[0], seq - 1))
+    after = stamps.get((branch, seq))
+    return changes(before.state, after.state) if before and after else None
 
 
 def _error_of(stamp: Stamp | None, entry: Entry) -> str:
+    if entry.by:
+        return f"{entry.by}: {entry.why or ''}"
     if stamp is None or entry.outcome != "failed" or not stamp.error:
         return ""
     return f"{stamp.error.get('type', '')}: {stamp.error.get('message', '')}"

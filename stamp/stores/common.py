@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from uuid import uuid4
 
 from brokers.contract import Publication
-from stamp.errors import BadConfiguration, NotRunning, TransactionHijacked
-from stamp.stores.rows import OutboxRow, row_of
+from stamp.errors import BadConfiguration, NotRunning, StoreUnavailable, TransactionHijacked
+from stamp.stores.rows import InboxRow, OutboxRow, row_of
 
 _STEP = 200
 """Inbox rows deleted in one turn (about a millisecond), so that a hop never waits longer for a pruner."""
@@ -62,6 +62,34 @@ class SentBuffer:
             raise
 
 
+class Foreseen:
+    """What a transaction looked up in advance: of which messages the inbox row is there, or soon will be."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], bool] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    def add(self, consumer: str, message_ids: Sequence[str], *, known: Collection[str]) -> None:
+        """These were looked up, and those of them are in the inbox."""
+        for message_id in message_ids:
+            self._known.setdefault((consumer, message_id), message_id in known)
+
+    def first(self, consumer: str, message_id: str) -> bool | None:
+        """Whether it is new, which it is once; `None` when nobody looked."""
+        known = self._known.get((consumer, message_id))
+        if known is None:
+            return None
+        self._known[consumer, message_id] = True
+        return not known
+
+    def undo(self, rows: Sequence[InboxRow]) -> None:
+        """These rows will not be written after all."""
+        for consumer, message_id, _ in rows:
+            self._known[consumer, message_id] = False
+
+
 class Turn:
     """One task at a time, in the order of asking. A task that asks again while it has its turn gets an error."""
 
@@ -111,6 +139,11 @@ def swallowed() -> TransactionHijacked:
         "a statement in this transaction failed, the handler went on, and so nothing of it could be committed",
         fix="let SQL errors out of the handler, or wrap what may fail in a savepoint of the driver",
     )
+
+
+def overtaken(store: str) -> StoreUnavailable:
+    """Of two transactions that handled one message at the same time, this one was second."""
+    return StoreUnavailable(f"{store}: a message was handled elsewhere meanwhile", fix="it is looked up again")
 
 
 def not_open(store: object) -> NotRunning:

@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiosqlite
 
@@ -18,6 +18,14 @@ T = TypeVar("T")
 
 class Link(aiosqlite.Connection):
     """What handlers get as `hop.tx`: an aiosqlite connection in every respect."""
+
+    watcher: Callable[[], None] | None = None
+    """Called before any statement that is not posted: also those of a handler that kept the connection elsewhere."""
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self.watcher is not None:
+            self.watcher()
+        return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
 
     def post(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Queue `work` for the connection's thread, behind everything queued before it; await it or not.

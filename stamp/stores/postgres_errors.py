@@ -40,6 +40,9 @@ _OURS_LATER: dict[type[BaseException], str] = {
     pg.InsufficientPrivilegeError: "grant the role rights to the schema, or let another role run `stamp db upgrade`",
 }
 
+DRIVERS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError)
+"""What the driver raises; the last when the server's last words came while nobody asked it anything."""
+
 _LOST = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Of the toolkit's own statements only: a handler may raise these about something else."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from brokers.contract import Message, Publication
@@ -32,6 +33,29 @@ class OutboxRow(NamedTuple):
     created_at: float
     lease_until: float
     lease_by: str
+
+
+InboxRow = tuple[str, str, float | None]
+"""Consumer, message id and when it may be pruned: the parameters of the insert, in their order."""
+
+
+@dataclass(slots=True)
+class Unwritten:
+    """Rows that are not in the database yet. A message's inbox row and its outbox rows get there in one stroke."""
+
+    inbox: list[InboxRow] = field(default_factory=list)
+    outbox: list[OutboxRow] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.inbox or self.outbox)
+
+    def __add__(self, later: Unwritten) -> Unwritten:
+        return Unwritten(self.inbox + later.inbox, self.outbox + later.outbox)
+
+    def extend(self, later: Unwritten) -> None:
+        """These rows, then those."""
+        self.inbox += later.inbox
+        self.outbox += later.outbox
 
 
 def row_of(publication: Publication, *, run: str, now: float, lease_until: float, lease_by: str) -> OutboxRow:

@@ -23,19 +23,32 @@ _SEEN = """\
 INSERT INTO {inbox} (consumer, message_id, expires_at) VALUES ($1, $2, $3)
  ON CONFLICT DO NOTHING RETURNING {transaction}"""
 
+_KNOWN = "SELECT message_id FROM {inbox} WHERE message_id {in_1} AND consumer = $2"
+
+# PostgreSQL only: says also which transaction it was.
+_LOOK = "SELECT txid_current(), ARRAY(SELECT message_id FROM {inbox} WHERE message_id = ANY($1) AND consumer = $2)"
+
+# SQLite only: whoever holds its one lock since the look needs no answer.
+_NOTE = "INSERT INTO {inbox} (consumer, message_id, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+
 _EMIT = """\
 INSERT INTO {outbox} (message_id, run, exchange, routing_key, mandatory, properties, body, created_at, lease_until,
  lease_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (message_id) DO NOTHING"""
 
-# PostgreSQL only: what is forgotten and what is written in one round trip; says which transaction it was.
+# PostgreSQL only: what is forgotten and what is written in one round trip; says which transaction it was, and how many
+# messages it was the first to record.
 _FINISH = """\
-WITH gone AS (DELETE FROM {outbox} WHERE message_id = ANY($1))
-INSERT INTO {outbox} (message_id, run, exchange, routing_key, mandatory, properties, body, created_at, lease_until,
- lease_by) SELECT message_id, run, exchange, routing_key, mandatory, properties, body, created_at, lease_until, lease_by
+WITH gone AS (DELETE FROM {outbox} WHERE message_id = ANY($1)),
+noted AS (INSERT INTO {inbox} (consumer, message_id, expires_at)
+ SELECT * FROM unnest($12::text[], $13::text[], $14::float8[]) ON CONFLICT DO NOTHING RETURNING 1),
+put AS (INSERT INTO {outbox}
+ (message_id, run, exchange, routing_key, mandatory, properties, body, created_at, lease_until, lease_by)
+ SELECT message_id, run, exchange, routing_key, mandatory, properties, body, created_at, lease_until, lease_by
  FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::text[], $8::bytea[], $9::float8[],
   $10::float8[], $11::text[]) WITH ORDINALITY AS row (message_id, run, exchange, routing_key, mandatory, properties,
   body, created_at, lease_until, lease_by, number) ORDER BY number
-ON CONFLICT (message_id) DO NOTHING RETURNING txid_current()"""
+ON CONFLICT (message_id) DO NOTHING)
+SELECT txid_current(), (SELECT count(*) FROM noted)"""
 
 _FORGET = "DELETE FROM {outbox} WHERE message_id {in_1}"
 
@@ -93,6 +106,8 @@ class Schema:
     place: str
     """The prefix on SQLite, the schema on PostgreSQL: a checked identifier, safe to write into SQL."""
     seen: str
+    known: str
+    note: str
     emit: str
     finish: str
     forget: str
@@ -163,6 +178,8 @@ def _schema(
         **tables,
         place=place,
         seen=say(_SEEN),
+        known=say(_KNOWN if dialect == "sqlite" else _LOOK),
+        note=say(_NOTE),
         emit=say(_EMIT),
         finish=say(_FINISH),
         forget=say(_FORGET),

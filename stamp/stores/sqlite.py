@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from brokers.contract import Publication
 from stamp.errors import StoreUnavailable, TransactionHijacked
 from stamp.stores import migrate, sqlite_work
-from stamp.stores.common import Leases, SentBuffer, Turn, hijacked, in_steps, nested, not_open
+from stamp.stores.common import Foreseen, Leases, SentBuffer, Turn, hijacked, in_steps, nested, not_open
 from stamp.stores.link import Link
-from stamp.stores.rows import OutboxRow, publications_in_order
+from stamp.stores.rows import Unwritten, publications_in_order
 from stamp.stores.sql import Schema, Statement, forgetting, sqlite_schema
 from stamp.stores.sqlite_file import SQLiteFile
 
@@ -164,54 +164,71 @@ class SQLiteStore:
 
 
 class SQLiteTransaction:
-    """See `stamp.ports.Transaction`. Outbox rows are written when the savepoint or the transaction ends."""
+    """See `stamp.ports.Transaction` and `Foresight`. A savepoint that touches nothing costs no trip to the thread.
+
+    Its rows wait for the commit, or for the next savepoint that a handler writes in: they are in the database before
+    the code after it runs, so that no handler's own COMMIT can tear a message from what follows it.
+    """
 
     def __init__(self, file: SQLiteFile, link: Link, schema: Schema, *, leases: Leases) -> None:
         self._file = file
         self._link = link
         self._schema = schema
         self._leases = leases
-        self._rows: list[OutboxRow] = []
-        self._inside = False
+        self._foreseen = Foreseen()
+        self._kept = Unwritten()
+        self._block: Unwritten | None = None
+        self._touched = False
         self._ended = False
 
     @property
     def native(self) -> Link:
         """The `aiosqlite.Connection`, inside the transaction."""
+        self._touch()
         return self._link
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """See `stamp.ports.Transaction.savepoint`."""
-        if self._inside:
+        if self._block is not None:
             raise nested()
-        if self._ended or not self._link.in_transaction:
-            raise hijacked()
-        if self._rows:
-            # Now, so that rows of the savepoint come after them.
-            await self._do(partial(sqlite_work.write, emit=self._schema.emit, rows=self._rows))
-        self._rows, self._inside = [], True
-        # Not awaited: it runs before anything the block asks for, and if it fails, leaving fails too.
-        self._link.post(sqlite_work.enter)
+        self._check_open()
+        block = self._block = Unwritten()
+        self._link.watcher = self._touch
         try:
             yield
-            await self._do(partial(sqlite_work.leave, emit=self._schema.emit, rows=self._rows))
+            await self._keep(block)
         except Exception as error:
-            await self._give_up(error, sqlite_work.undo)
+            await self._undo(block, error)
             raise
         except BaseException:
-            self._link.post(sqlite_work.undo)
+            self._foreseen.undo(block.inbox)
+            if self._touched:
+                self._link.post(sqlite_work.undo)
             raise
         finally:
-            self._rows, self._inside = [], False
+            self._block, self._touched, self._link.watcher = None, False, None
+
+    async def foresee(self, consumer: str, message_ids: Sequence[str]) -> None:
+        """See `stamp.ports.Foresight`. Nobody else writes while this transaction is open, so the answer stays true."""
+        question = (self._schema.known, (self._schema.array(message_ids), consumer))
+        known = await self._do(partial(sqlite_work.look, known=question))
+        self._foreseen.add(consumer, message_ids, known=known)
 
     async def first_seen(self, consumer: str, message_id: str, *, expires: float | None) -> bool:
         """See `stamp.ports.Transaction.first_seen`."""
-        return await self._do(partial(sqlite_work.see, seen=(self._schema.seen, (consumer, message_id, expires))))
+        row = (consumer, message_id, expires)
+        first = self._foreseen.first(consumer, message_id)
+        if first is None:
+            self._touch()
+            return await self._do(partial(sqlite_work.see, seen=(self._schema.seen, row)))
+        if first:
+            self._unwritten.inbox.append(row)
+        return first
 
     async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
         """See `stamp.ports.Transaction.emit`."""
-        self._rows += self._leases.rows(publications, run)
+        self._unwritten.outbox += self._leases.rows(publications, run)
 
     async def gather(self, join: str) -> Mapping[str, bytes]:
         """See `stamp.ports.Transaction.gather`. The transaction holds the database's one write lock."""
@@ -219,6 +236,7 @@ class SQLiteTransaction:
 
     async def put_arrivals(self, join: str, rows: Mapping[str, bytes], *, expires: float | None) -> None:
         """See `stamp.ports.Transaction.put_arrivals`."""
+        self._touch()
         values = [(join, name, record, expires) for name, record in rows.items()]
         await self._do(partial(sqlite_work.arrive, sql=self._schema.arrive, rows=values))
 
@@ -227,14 +245,46 @@ class SQLiteTransaction:
         await self._do(sqlite_work.start)
 
     async def commit(self, statements: Sequence[Statement]) -> None:
-        """Outbox rows, `statements` and COMMIT in one trip."""
+        """What is not written yet, `statements` and COMMIT in one trip."""
         if self._ended:
             raise hijacked()
-        await self._do(partial(sqlite_work.commit, statements=statements, emit=self._schema.emit, rows=self._rows))
+        await self._do(partial(sqlite_work.commit, statements=statements, schema=self._schema, rows=self._kept))
 
     async def roll_back(self, error: Exception) -> None:
         """Undo everything; raises when `error` hides that the store is gone or that a handler ended the transaction."""
         await self._give_up(error, sqlite_work.rollback_marked)
+
+    @property
+    def _unwritten(self) -> Unwritten:
+        return self._kept if self._block is None else self._block
+
+    def _touch(self) -> None:
+        """Statements may follow that are not ours: from here on the block needs its savepoint."""
+        if self._block is None or self._touched:
+            return
+        self._touched = True
+        # Not awaited: it runs before anything the block asks for, and if it fails, leaving fails too.
+        self._link.post(sqlite_work.enter)
+
+    async def _keep(self, block: Unwritten) -> None:
+        if not self._touched:
+            self._check_open()
+            self._kept.extend(block)
+            return
+        await self._do(partial(sqlite_work.leave, schema=self._schema, rows=self._kept + block))
+        self._kept = Unwritten()
+
+    async def _undo(self, block: Unwritten, error: Exception) -> None:
+        self._foreseen.undo(block.inbox)
+        if self._touched:
+            await self._give_up(error, sqlite_work.undo)
+        elif unavailable := self._file.unavailable(error):
+            raise unavailable from error
+
+    def _check_open(self) -> None:
+        if self._ended or not self._link.in_transaction:
+            self._ended = True
+            raise hijacked()
 
     async def _give_up(self, error: Exception, work: Callable[[sqlite3.Connection], None]) -> None:
         if isinstance(error, StoreUnavailable | TransactionHijacked):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from stamp.errors import StoreUnavailable
-from stamp.stores.rows import OutboxRow
-from stamp.stores.sql import Statement
+from stamp.stores.rows import Unwritten
+from stamp.stores.sql import Schema, Statement
 
 Rows = list[tuple[Any, ...]]
 
@@ -73,11 +73,11 @@ def start(db: sqlite3.Connection) -> None:
     db.execute(f"SAVEPOINT {_MARK}")
 
 
-def commit(db: sqlite3.Connection, statements: Sequence[Statement], *, emit: str, rows: Sequence[OutboxRow]) -> None:
-    """Outbox rows and `statements` ride along with the transaction's commit. Raises `EndedError`."""
+def commit(db: sqlite3.Connection, statements: Sequence[Statement], *, schema: Schema, rows: Unwritten) -> None:
+    """The last rows and `statements` ride along with the transaction's commit. Raises `EndedError`."""
     try:
         _release(db, _MARK)
-        _insert(db, emit, rows)
+        _insert(db, schema, rows)
         for statement in statements:
             db.execute(*statement)
         db.execute("COMMIT")
@@ -106,9 +106,11 @@ def enter(db: sqlite3.Connection) -> None:
         db.execute(f"SAVEPOINT {_SAVEPOINT}")
 
 
-def leave(db: sqlite3.Connection, *, emit: str, rows: Sequence[OutboxRow]) -> None:
-    """Write the block's outbox rows and keep what it did. Raises `EndedError`."""
-    write(db, emit=emit, rows=rows)
+def leave(db: sqlite3.Connection, *, schema: Schema, rows: Unwritten) -> None:
+    """Write the rows of the block and of those before it, and keep what it did. Raises `EndedError`."""
+    if not db.in_transaction:
+        raise EndedError
+    _insert(db, schema, rows)
     _release(db, _SAVEPOINT)
 
 
@@ -139,6 +141,13 @@ def see(db: sqlite3.Connection, *, seen: Statement) -> bool:
     return bool(run(db, seen))
 
 
+def look(db: sqlite3.Connection, *, known: Statement) -> set[str]:
+    """The message ids that the inbox has. Raises `EndedError` outside a transaction."""
+    if not db.in_transaction:
+        raise EndedError
+    return {row[0] for row in run(db, known)}
+
+
 def gather(db: sqlite3.Connection, *, statement: Statement) -> dict[str, bytes]:
     """The arrivals of a join, by name. Raises `EndedError` outside a transaction."""
     if not db.in_transaction:
@@ -153,16 +162,11 @@ def arrive(db: sqlite3.Connection, *, sql: str, rows: Sequence[Sequence[Any]]) -
     db.executemany(sql, rows)
 
 
-def _insert(db: sqlite3.Connection, emit: str, rows: Sequence[OutboxRow]) -> None:
-    if rows:
-        db.executemany(emit, rows)
-
-
-def write(db: sqlite3.Connection, *, emit: str, rows: Sequence[OutboxRow]) -> None:
-    """Outbox rows into the open transaction. Raises `EndedError` outside one."""
-    if not db.in_transaction:
-        raise EndedError
-    _insert(db, emit, rows)
+def _insert(db: sqlite3.Connection, schema: Schema, rows: Unwritten) -> None:
+    if rows.inbox:
+        db.executemany(schema.note, rows.inbox)
+    if rows.outbox:
+        db.executemany(schema.emit, rows.outbox)
 
 
 def _release(db: sqlite3.Connection, name: str) -> None:

@@ -257,8 +257,7 @@ class Bench:
         """Send held messages (those with `reason`, or all) on their way again; those that went."""
         released: list[Held] = []
         for name, seat in self._seats.items():
-            queues = [station.queue for station in seat.runtime.participant.stations]
-            target = held.own_queue(queues)
+            target = held.own_station(seat.runtime.participant.stations)
             now = self.clock.now()
             released += await held.release(
                 self.broker, name, lambda message: reason in {None, message.reason}, target, now=now

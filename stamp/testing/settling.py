@@ -107,7 +107,7 @@ class Settling:
         name = runtime.participant.name
         asleep = len(self._asleep(runtime))
         queues = self.broker.queues
-        in_hand = sum(queues[station.queue].unacked for station in runtime.participant.stations)
+        in_hand = sum(queues[name].unacked for name in runtime.queues if name in queues)
         if runtime.busy == asleep and not (in_hand and not asleep):
             return ""
         running = "".join(f", {label} runs" for service, label in self.faults.running if service == name)

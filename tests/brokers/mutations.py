@@ -297,6 +297,17 @@ def the_last_consumer_is_the_active_one(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryQueue, "subscribe", first)
 
 
+def retiring_is_stopping(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemoryConsumer, "retire", MemoryConsumer.stop)
+
+
+def a_retired_consumer_goes_on(patch: pytest.MonkeyPatch) -> None:
+    async def retire(self: MemoryConsumer) -> None:
+        self._bell.ring_all()
+
+    patch.setattr(MemoryConsumer, "retire", retire)
+
+
 def the_routing_key_is_always_hashed(patch: pytest.MonkeyPatch) -> None:
     chosen = MemoryNode._chosen
 

@@ -8,18 +8,19 @@ from uuid import uuid4
 import pytest
 
 from brokers.contract import Message, Publication, Queue
-from brokers.rabbitmq import RabbitBroker, fastpath
+from brokers.rabbitmq import RabbitBroker, choice
+from brokers.rabbitmq.fastpath import FastWire
 from brokers.rabbitmq.wire import PlainWire
 from tests.servers import Server
 
 
 def test_the_installed_client_library_is_a_known_one() -> None:
-    assert isinstance(fastpath.best_wire(), fastpath.FastWire)
+    assert isinstance(choice.best_wire(), FastWire)
 
 
 def test_an_unknown_client_library_gets_the_plain_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastpath, "version", lambda _: "8.0.0")
-    assert isinstance(fastpath.best_wire(), PlainWire)
+    monkeypatch.setattr(choice, "version", lambda _: "8.0.0")
+    assert isinstance(choice.best_wire(), PlainWire)
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["plain", "fast"])

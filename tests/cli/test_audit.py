@@ -20,6 +20,7 @@ from stamp.layout import delay_parts
 from stamp.ledger import Record
 from stamp.reading.audit import Book, Evidence, agreed, judge
 from stamp.reading.waiting import Routes
+from stamp.registry import store_for
 from stamp.stores.sqlite import SQLiteStore
 from tests.cli.desk import RUN, STAMP, Desk, records
 from tests.cli.test_processes import call, serving
@@ -237,6 +238,27 @@ def test_what_was_handled_and_has_no_successor_is_told_apart_and_is_not_sent_aga
     result = desk.call(*words, *REISSUE)
     assert (result.exit_code, len(recorded(desk))) == (1, 2)
     assert "stamp explain missing" in result.stderr
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+asyncpg"])
+def test_inboxes_and_outboxes_on_postgresql_are_evidence_too(desk: Desk, postgres: str, scheme: str) -> None:
+    first, second = desk.start(2, services=["assignment"], until="TicketAssigned")
+    messages = [desk_message(desk, run) for run in (first, second)]
+    emptied(desk, QUEUE, 2)
+    place, schema = postgres.replace("postgresql", scheme, 1), f"audit_{len(scheme)}"
+
+    async def left_behind() -> None:
+        store = store_for(place, options={"schema": schema})
+        await store.open()
+        async with store.begin() as tx:
+            await tx.first_seen(QUEUE, messages[0].message_id, expires=None)
+            await _emitted(tx, messages[1])
+        await store.close()
+
+    asyncio.run(left_behind())
+    document = desk.document(*AUDIT, "--store", place, "--schema", schema)
+    assert document["in_flight"] == {"an outbox": 1}
+    assert [(item["run"], item["copy"]) for item in document["items"]] == [(first, None)]
 
 
 def test_a_held_message_that_somebody_purged_is_missing_and_goes_back_to_where_it_was_held(desk: Desk) -> None:

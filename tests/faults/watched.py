@@ -10,7 +10,7 @@ from typing import Any
 from brokers.contract import Broker, Consumer, Delivery, Publication
 from brokers.errors import BrokerError
 from stamp.codec import Codec
-from stamp.ports import Store, Transaction
+from stamp.ports import Foresight, Store, Transaction
 from tests.faults.points import LEAST_BYTES, PATH, Trap, die
 
 Outcomes = Sequence[BrokerError | None]
@@ -111,6 +111,11 @@ class WatchedTransaction:
             self._inside = False
         if self._emitted:
             self._trap.strike("outbox", "after")
+
+    async def foresee(self, consumer: str, message_ids: Sequence[str]) -> None:
+        """As the transaction's, where it has it."""
+        if isinstance(self._inner, Foresight):
+            await self._inner.foresee(consumer, message_ids)
 
     async def first_seen(self, consumer: str, message_id: str, *, expires: float | None) -> bool:
         """As the transaction's."""

@@ -55,6 +55,7 @@ ROWS: dict[int, tuple[str, ...]] = {
         "stamp.watching",
         "stamp.sending",
         "stamp.runtime",
+        "stamp.shards",
         "stamp.held",
         "stamp.failure",
         "stamp.journal",

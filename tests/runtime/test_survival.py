@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from brokers.clock import SystemClock
 from brokers.contract import Declarable, Publication
-from brokers.errors import BrokerUnreachable
+from brokers.errors import BrokerUnreachable, Unroutable
 from brokers.memory import MemoryBroker
 from stamp.events import Resumed
 from stamp.nostore import NoStore
@@ -75,3 +76,27 @@ def test_an_error_that_nobody_thought_of_does_not_end_the_relay() -> None:
         running.cancel()
 
     asyncio.run(scenario())
+
+
+async def _sent(publisher: Scripted, *, journal: bool) -> None:
+    sender = Sender(
+        service="s",
+        broker=publisher,  # type: ignore[arg-type]
+        store=NoStore(),
+        clock=SystemClock(),
+        tell=Teller(),
+        journal=journal,
+    )
+    await sender.send([replace(publication("end"), mandatory=False)])
+
+
+def test_the_end_of_a_run_that_a_journal_without_a_leader_did_not_take_goes_again() -> None:
+    publisher = Scripted([[Unroutable("no leader yet")]])
+    asyncio.run(_sent(publisher, journal=True))
+    assert [[(item.exchange, item.mandatory) for item in burst] for burst in publisher.bursts] == [[("W", True)]] * 2
+
+
+def test_without_a_journal_nobody_needs_to_take_the_end_of_a_run() -> None:
+    publisher = Scripted([])
+    asyncio.run(_sent(publisher, journal=False))
+    assert [[item.mandatory for item in burst] for burst in publisher.bursts] == [[False]]

@@ -22,8 +22,8 @@ from stamp.stores import memory, rows, sqlite
 from stamp.stores.common import Leases, SentBuffer, Turn
 from stamp.stores.memory import MemoryDatabase, MemoryStore, MemoryTransaction
 from stamp.stores.memory_tables import MemoryTable, UndoLog
-from stamp.stores.rows import OutboxRow
-from stamp.stores.sql import Statement
+from stamp.stores.rows import OutboxRow, Unwritten
+from stamp.stores.sql import Schema, Statement
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
@@ -339,7 +339,7 @@ def sqlite_begins_without_a_mark(patch: pytest.MonkeyPatch) -> None:
 def sqlite_enters_no_savepoint(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(work, "enter", lambda db: None)
     patch.setattr(work, "undo", lambda db: None)
-    patch.setattr(work, "leave", work.write)
+    patch.setattr(work, "leave", lambda db, *, schema, rows: work._insert(db, schema, rows))
 
 
 def sqlite_commits_without_deleting_what_was_sent(patch: pytest.MonkeyPatch) -> None:
@@ -351,8 +351,8 @@ def sqlite_drops_what_was_sent_when_a_commit_fails(patch: pytest.MonkeyPatch) ->
 
 
 def sqlite_writes_rows_before_a_savepoint_after_it(patch: pytest.MonkeyPatch) -> None:
-    def late(db: sqlite3.Connection, statements: Sequence[Statement], *, emit: str, rows: Sequence[OutboxRow]) -> None:
-        commit(db, statements, emit=emit, rows=rows[::-1])
+    def late(db: sqlite3.Connection, statements: Sequence[Statement], *, schema: Schema, rows: Unwritten) -> None:
+        commit(db, statements, schema=schema, rows=Unwritten(rows.inbox, rows.outbox[::-1]))
 
     commit = work.commit
     patch.setattr(work, "commit", late)

@@ -97,6 +97,21 @@ def dynamic(**join: Any) -> Workflow:
     )
 
 
+def independent() -> Workflow:
+    """check → charge, and reserve on its own."""
+    return Workflow(
+        "STATIC",
+        version=1,
+        state=Order,
+        start=Ordered,
+        steps=[
+            Step("check", service="shop", on=Ordered, emits=Checked, undo=True, branches="independent"),
+            Step("charge", service="payments", on=Checked, emits=Charged, undo=True),
+            Step("reserve", service="warehouse", on=Checked, emits=Reserved, undo=True),
+        ],
+    )
+
+
 def nested() -> Workflow:
     """check → (charge ∥ split → pick each → (weigh ∥ label) → pack → gather) → ship."""
     return Workflow(

@@ -7,10 +7,24 @@ from collections.abc import Callable
 import pytest
 
 from stamp.errors import DefinitionError, UndeclaredEvent
+from stamp.reading.timeline import timeline
 from stamp.testing.record import Run
 from stamp.testing.runner import OpenBench, SyncBench
 from stamp.workflow import Workflow
-from tests.testing.orders import DONE, ORDERED, STATE, Charged, House, Order, Picked, Reserved, dynamic, nested, static
+from tests.testing.orders import (
+    DONE,
+    ORDERED,
+    STATE,
+    Charged,
+    House,
+    Order,
+    Picked,
+    Reserved,
+    dynamic,
+    independent,
+    nested,
+    static,
+)
 
 Open = Callable[[House], SyncBench]
 
@@ -347,3 +361,47 @@ def test_no_hop_of_a_run_with_branches_looks_like_two(opened: Open) -> None:
         table = opened(house)
         assert not play(table, house).record.equivocal
         table.__exit__(None, None, None)
+
+
+def test_independent_branches_end_each_by_itself_and_the_run_with_the_last(opened: Open) -> None:
+    house = House(independent())
+    table = opened(house)
+    run = play(table, house)
+    assert (run.status, sorted(house.calls)) == ("completed", ["charge", "check", "reserve"])
+    assert notices(table) == ["end.completed", "end.completed"]
+
+
+def test_an_independent_branch_walks_back_alone_and_not_beyond_its_fork(opened: Open) -> None:
+    house = House(independent(), refuse={"reserve"})
+    table = opened(house)
+    run = play(table, house)
+    assert (undone(house), sorted(notices(table))) == ([], ["end.compensated", "end.completed"])
+    assert run.record.ended
+
+
+def test_a_run_is_running_while_one_of_its_independent_branches_is(opened: Open) -> None:
+    house = House(independent())
+    warehouse = house.services.pop("warehouse")
+    table = opened(house)
+    run = play(table, house)
+    assert run.status == "running"
+    table.deploy(warehouse)
+    table.settle()
+    assert table.run(run.id).status == "completed"
+
+
+def test_a_timeline_shows_every_hop_of_every_branch(opened: Open) -> None:
+    house = House(static(), refuse={"ship"})
+    table = opened(house)
+    run = play(table, house)
+    seen = [message.sighting for message in table.published if message.sighting and message.run == run.id]
+    line = timeline(seen)
+    hops = [(moment.seq, moment.step, moment.branch, moment.what) for moment in line.moments if moment.step]
+    assert hops[:4] == [
+        (1, "check", "", "ok"),
+        (2, "charge", "check:1.0/2", "ok"),
+        (2, "reserve", "check:1.1/2", "ok"),
+        (4, "ship", "", "failed"),
+    ]
+    assert len(hops) == len(run.history)
+    assert all((moment.wait or 0) >= 0 for moment in line.moments)

@@ -12,7 +12,18 @@ open at once. Scenarios are plain asserts with one deadline each; they need no t
 look for leaks: transactions left open, connections left behind.
 """
 
-from stamp.stores.conformance import concurrent, hijacks, inbox, joins, lifetime, outbox, relaying, savepoints, together
+from stamp.stores.conformance import (
+    concurrent,
+    foreseeing,
+    hijacks,
+    inbox,
+    joins,
+    lifetime,
+    outbox,
+    relaying,
+    savepoints,
+    together,
+)
 from stamp.stores.conformance.runner import Scenario, run_scenario, scenarios_of
 from stamp.stores.conformance.site import Place, PlaceFactory, UserRows
 
@@ -21,6 +32,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *scenarios_of(savepoints),
     *scenarios_of(hijacks),
     *scenarios_of(inbox),
+    *scenarios_of(foreseeing),
     *scenarios_of(outbox),
     *scenarios_of(joins),
     *scenarios_of(relaying),
