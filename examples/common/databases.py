@@ -111,7 +111,7 @@ class PostgresServer:
 
 @asynccontextmanager
 async def _connected(url: str) -> AsyncIterator[Any]:
-    import asyncpg  # noqa: PLC0415  an extra of the package
+    import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415  an extra of the package
 
     connection = await asyncpg.connect(url)
     try:

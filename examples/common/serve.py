@@ -17,10 +17,14 @@ from common.example import load
 
 async def serve(example: str, name: str) -> None:
     """Serve until SIGTERM, then drain. Prints `ready` when it consumes."""
-    await load(example).services[name].run(
-        broker=os.environ["STAMP_BROKER"],
-        store=os.environ["STAMP_STORE"].replace(SERVICE, name),
-        ready=lambda: print("ready", flush=True),
+    await (
+        load(example)
+        .services[name]
+        .run(
+            broker=os.environ["STAMP_BROKER"],
+            store=os.environ["STAMP_STORE"].replace(SERVICE, name),
+            ready=lambda: print("ready", flush=True),
+        )
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from common.example import Example
+
 from orders import books, notifications, orders, payments, shipping, warehouse
 from orders.workflow import COMPLETE_ORDER, OrderSubmitted
 from stamp import Service

@@ -5,11 +5,13 @@ An order stands when it is completed, or held after its parcel went out. One tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from common.books import Claim, nothing
 from common.databases import Databases
+
 from stamp.history import past_pivot
 from stamp.ledger import Record
 
@@ -40,6 +42,10 @@ PLACE = Thing(
     "SELECT order_id, count(*) FROM customer_order WHERE status = 'accepted' GROUP BY order_id",
 )
 
+STOCKTAKING = (
+    "SELECT sku FROM stock WHERE delivered - free <> "
+    "(SELECT coalesce(sum(quantity), 0) FROM reservation WHERE reservation.sku = stock.sku)"
+)
 IN_THEMSELVES = (
     (
         "payments",
@@ -54,8 +60,7 @@ IN_THEMSELVES = (
     (
         "warehouse",
         "what is free and what is reserved is what was delivered",
-        "SELECT sku, delivered, free FROM stock WHERE delivered <> free + "
-        "(SELECT coalesce(sum(quantity), 0) FROM reservation WHERE reservation.sku = stock.sku)",
+        STOCKTAKING,
     ),
     (
         "warehouse",
@@ -86,7 +91,7 @@ def _stands(record: Record) -> bool:
     return record.stamp.phase == "completed" or (record.held is not None and past_pivot(record.stamp))
 
 
-async def _of(thing: Thing, databases: Databases, undone: Set[str], due: Mapping[str, int]) -> list[Claim]:
+async def _of(thing: Thing, databases: Databases, undone: AbstractSet[str], due: Mapping[str, int]) -> list[Claim]:
     """No compensated order has it, and every one that is due it has exactly that much."""
     found = {order: int(amount) for order, amount in await databases.ask(thing.service, thing.sql)}
     kept = sorted(undone & found.keys())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from common import intake
 from common.intake import Receipt, take_in
 from common.sql import rows
+
 from orders.workflow import COMPLETE_ORDER, Order, OrderCreated, OrderSubmitted
 from stamp import Hop, Service
 

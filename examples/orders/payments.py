@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from common.sql import rows
+
 from orders.workflow import COMPLETE_ORDER, Order, OrderCreated, PaymentCharged
 from stamp import Fail, Hop, Service
 

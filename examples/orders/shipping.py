@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from common.sql import rows
+
 from orders.workflow import COMPLETE_ORDER, Order, OrderShipped, PaymentCharged, StockReserved
 from stamp import Fail, Hop, Service
 from stamp.joining import Joined

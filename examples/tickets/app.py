@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from common.example import Example
+
 from stamp import Service
 from tickets import assignment, notification, resolution, tickets
 from tickets.workflow import NEW_TICKET, TicketSubmitted

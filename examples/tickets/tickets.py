@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from common import intake
 from common.intake import Receipt, take_in
+
 from stamp import Fail, Hop, Service
 from tickets.workflow import (
     NEW_TICKET,
@@ -35,8 +36,7 @@ async def receive(arrived: Sequence[TicketSubmitted]) -> list[Receipt]:
     """Start a run for each ticket, once."""
     async with tickets.transaction() as tx:
         return [
-            await take_in(tx, ticket.ticket_id, ticket, workflow=NEW_TICKET, state=_state(ticket))
-            for ticket in arrived
+            await take_in(tx, ticket.ticket_id, ticket, workflow=NEW_TICKET, state=_state(ticket)) for ticket in arrived
         ]
 
 

@@ -69,7 +69,9 @@ SHOWN = 10
     default=None,
     help="Each service as its own process (the default on RabbitMQ), or all in this one.",
 )
-@click.option("--replace", is_flag=True, help="Delete the demo's queues first if the broker has them already, and its databases.")
+@click.option(
+    "--replace", is_flag=True, help="Delete the demo's queues first if the broker has them already, and its databases."
+)
 @output_option("table", "json")
 def demo(
     *,

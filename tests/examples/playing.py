@@ -84,9 +84,7 @@ class Demo:
 
 
 @contextmanager
-def demo(
-    tmp_path: Path, *options: str, example: str = "tickets", databases: Databases | None = None
-) -> Iterator[Demo]:
+def demo(tmp_path: Path, *options: str, example: str = "tickets", databases: Databases | None = None) -> Iterator[Demo]:
     """`stamp demo`, its databases in `tmp_path` or where the options say; ended with the block if it still runs."""
     folder, temporary = tmp_path / "kept", tmp_path / "temporary"
     temporary.mkdir()

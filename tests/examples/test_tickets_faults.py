@@ -40,7 +40,11 @@ def leftovers(url: str) -> list[str]:
         broker = broker_for(url)
         await broker.open()
         try:
-            return [name for name in await existing(EXAMPLE, broker) if "NEW_TICKET" in name or name.startswith("stamp.held.")]
+            return [
+                name
+                for name in await existing(EXAMPLE, broker)
+                if "NEW_TICKET" in name or name.startswith("stamp.held.")
+            ]
         finally:
             await broker.close()
 

@@ -113,7 +113,9 @@ def test_a_file_is_read_line_by_line_whatever_is_in_it(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     bad = [b"", b"{", good + b"x" * 2_000_000, b"[" * 5000]
     path.write_bytes(b"\r\n".join([good, *bad, good[:-1] + b', "new": 1}', good]))
-    shown = [(place, str(found)[:40] if isinstance(found, Rejected) else "ticket") for place, found in read(path, EXAMPLE)]
+    shown = [
+        (place, str(found)[:40] if isinstance(found, Rejected) else "ticket") for place, found in read(path, EXAMPLE)
+    ]
     assert shown == [
         ("in.jsonl:1", "ticket"),
         ("in.jsonl:3", "in.jsonl:3: not JSON: Input data was tru"),
