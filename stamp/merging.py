@@ -62,8 +62,7 @@ def merge_states(
     united: dict[str, Any] = {}
     for name in names:
         was = base.get(name, _ABSENT)
-        policy = policies.get(name, fallback)
-        value = _merged(name, was, [state.get(name, _ABSENT) for state in states], policy)
+        value = _merged(name, was, [state.get(name, _ABSENT) for state in states], policies.get(name) or fallback)
         if value is not _ABSENT:
             united[name] = value
     return united

@@ -161,8 +161,9 @@ async def within(clock: Clock, seconds: float | None) -> AsyncIterator[None]:
         yield
         return
     loop = asyncio.get_running_loop()
+    scope = asyncio.timeout(None)
     try:
-        async with asyncio.timeout(None) as scope:
+        async with scope:
             cancel = clock.call_later(seconds, lambda: scope.reschedule(loop.time()))
             try:
                 yield

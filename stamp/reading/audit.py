@@ -25,6 +25,8 @@ Fate = Literal["completed", "compensated", "failed", "held", "in flight", "missi
 SENT: frozenset[Kind] = frozenset({"progress", "retry"})
 OUTBOX = "an outbox"
 MOVING = "on its way"
+BRANCHES = "its branches"
+"""Where a run is while branches of it are open: what came to a join lies in the joiner's tables, not in a queue."""
 UNKNOWN = "not known"
 
 
@@ -52,6 +54,11 @@ class Line:
     @property
     def run(self) -> str:
         return self.record.run
+
+    @property
+    def branched(self) -> bool:
+        """Whether branches of it are open."""
+        return any(head.branch for head in self.record.current)
 
     @property
     def tip(self) -> Page:
@@ -107,7 +114,7 @@ class Book:
             return
         page = Page(sighting, recorded.offset, recorded.exchange, recorded.routing_key, recorded.message)
         line = self._line(page)
-        if sighting.stamp.phase in ENDED and sighting.kind == "progress":
+        if sighting.stamp.phase in ENDED and sighting.kind == "progress" and not sighting.branch:
             line.ends[sighting.message_id] = sighting.stamp.phase
 
     def _line(self, page: Page) -> Line:
@@ -231,7 +238,9 @@ def judge(book: Book, evidence: Evidence, *, now: float, older_than: float) -> A
     """Where every run is. Nothing that was seen in the last `older_than` seconds is called missing."""
     spots = _spots(book, evidence.depths)
     verdicts = [
-        _ended(line) or _judged(line, spots[run], evidence, young=now - line.tip.sighting.at < older_than)
+        _ended(line)
+        or _branched(line)
+        or _judged(line, spots[run], evidence, young=now - line.tip.sighting.at < older_than)
         for run, line in book.lines.items()
     ]
     fresh = [Verdict(run=run, fate="in flight", where=OUTBOX) for run in evidence.unsent if run not in book.lines]
@@ -258,8 +267,18 @@ class _Spot:
 
 
 def _ended(line: Line) -> Verdict | None:
-    phase = next(reversed(line.ends.values()), None)
+    phase = next(reversed(line.ends.values()), line.record.stamp.phase if line.record.ended else None)
     return Verdict(run=line.run, fate=cast(Fate, phase), line=line) if phase else None
+
+
+def _branched(line: Line) -> Verdict | None:
+    """A run with open branches: held when one of them is, else in flight; the depth of no queue tells more."""
+    if not line.branched:
+        return None
+    held = line.record.held
+    if held is not None:
+        return Verdict(run=line.run, fate="held", where=held_queue(held.service), line=line)
+    return Verdict(run=line.run, fate="in flight", where=BRANCHES, line=line)
 
 
 def _judged(line: Line, spot: _Spot, evidence: Evidence, *, young: bool) -> Verdict:
@@ -330,4 +349,4 @@ def _split(
 
 
 def _open(book: Book) -> list[Line]:
-    return [line for line in book.lines.values() if not line.ends]
+    return [line for line in book.lines.values() if not (line.ends or line.record.ended or line.branched)]

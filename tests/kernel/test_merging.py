@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stamp.decision import Done, Position, begin, decide
 from stamp.errors import Equivocation, MergeConflict
+from stamp.evolution.subset import subset_problems
 from stamp.merging import Policy, merge, merge_histories, merge_stamps, merge_states, policies_of
 from stamp.model import Stamp
 from stamp.schema import Contract
@@ -124,3 +125,11 @@ def test_members_that_nobody_here_knows_survive_a_join() -> None:
 def test_a_run_that_starts_is_the_base_of_its_own_fork() -> None:
     base = begin(ORDER, ORDER.start("o"), run=RUN, state={}, now=NOW).stamp
     assert merge_stamps(base, [], {}, backward=False) == base
+
+
+def test_a_merge_policy_in_a_frozen_schema_stays_within_what_the_compatibility_gate_judges() -> None:
+    class State(msgspec.Struct):
+        total: Annotated[int, merge("sum")] = 0
+        tags: Annotated[list[str], merge("union")] = []
+
+    assert subset_problems(Contract.derive("W", 1, State, []).document) == []

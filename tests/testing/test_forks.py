@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from stamp.errors import DefinitionError, UndeclaredEvent
+from stamp.layout import JOURNAL
+from stamp.reading.audit import Account, Book, Evidence, judge
 from stamp.reading.timeline import timeline
 from stamp.testing.record import Run
 from stamp.testing.runner import OpenBench, SyncBench
@@ -405,3 +407,22 @@ def test_a_timeline_shows_every_hop_of_every_branch(opened: Open) -> None:
     ]
     assert len(hops) == len(run.history)
     assert all((moment.wait or 0) >= 0 for moment in line.moments)
+
+
+def test_an_audit_calls_a_run_with_open_branches_in_flight_and_one_whose_branches_ended_ended(opened: Open) -> None:
+    house = House(static())
+    warehouse = house.services.pop("warehouse")
+    table = opened(house)
+    play(table, house)
+
+    def account() -> Account:
+        book = Book()
+        stream = table.broker.node.stream(JOURNAL)
+        for record in stream.records(0, stream.end):
+            book.enter(record)
+        return judge(book, Evidence(), now=table.clock.now() + 1e6, older_than=0)
+
+    assert account().places == {"its branches": 1}
+    table.deploy(warehouse)
+    table.settle()
+    assert (account().count("completed"), account().missing, account().doubled) == (1, [], [])
