@@ -111,9 +111,17 @@ class PostgresServer:
 
 @asynccontextmanager
 async def _connected(url: str) -> AsyncIterator[Any]:
-    import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415  an extra of the package
+    """A connection. Raises `StoreUnavailable`, `BadConfiguration` when the driver is missing."""
+    from stamp.stores.postgres_errors import ours_unavailable, without_password  # noqa: PLC0415  loads an extra
 
-    connection = await asyncpg.connect(url)
+    # After postgres_errors, which says what to install when it is missing.
+    # isort: split
+    import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    try:
+        connection = await asyncpg.connect(url)
+    except Exception as error:
+        raise ours_unavailable(error, without_password(url)) or error from error
     try:
         yield connection
     finally:
