@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import chain, codec, report
+from benchmarks import chain, codec, report, scale
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     four.add_argument("--rounds", type=int, default=7)
     four.add_argument("--broker", metavar="URL", help="default: a private node")
     four.set_defaults(measure=_chain)
+    scale.add_to(commands)
     return top
 
 

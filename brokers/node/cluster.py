@@ -21,12 +21,18 @@ if TYPE_CHECKING:
 class Cluster:
     """`size` nodes on one machine that share a cookie and a port mapper; a context manager like `Node`."""
 
-    def __init__(self, size: int = 3, *, folder: Path | None = None, owned: bool = True) -> None:
+    def __init__(
+        self, size: int = 3, *, folder: Path | None = None, plugins: tuple[str, ...] = (), owned: bool = True
+    ) -> None:
         self._temporary = Path(tempfile.mkdtemp(prefix="rabbitmq-cluster-")) if folder is None else None
         root = folder or self._temporary or Path()
         (epmd_port,) = free_ports(1)
         self.nodes = [
-            Node(layout=new_layout(root / f"node{n}", home=root / "home", epmd_port=epmd_port), owned=owned)
+            Node(
+                layout=new_layout(root / f"node{n}", home=root / "home", epmd_port=epmd_port),
+                plugins=plugins,
+                owned=owned,
+            )
             for n in range(size)
         ]
 

@@ -19,11 +19,12 @@ import stamp.stores.sqlite_work as work
 from brokers.contract import Publication
 from stamp.errors import StoreUnavailable, TransactionHijacked
 from stamp.stores import memory, rows, sqlite
-from stamp.stores.common import Leases, SentBuffer, Turn
+from stamp.stores.common import Foreseen, Leases, SentBuffer, Turn
 from stamp.stores.memory import MemoryDatabase, MemoryStore, MemoryTransaction
 from stamp.stores.memory_tables import MemoryTable, UndoLog
 from stamp.stores.rows import OutboxRow, Unwritten
 from stamp.stores.sql import Schema, Statement
+from stamp.stores.sqlite import SQLiteTransaction
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
@@ -368,6 +369,39 @@ def sqlite_rolls_back_nothing(patch: pytest.MonkeyPatch) -> None:
 
 def sqlite_leaves_its_transaction_open(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(work, "rollback", lambda db: None)
+
+
+def sqlite_foresees_nothing_known(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(work, "look", lambda db, *, known: set())
+
+
+def sqlite_takes_what_was_undone_for_known(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Foreseen, "undo", lambda self, rows: None)
+
+
+def sqlite_writes_what_belongs_to_a_handlers_rows_at_the_commit(patch: pytest.MonkeyPatch) -> None:
+    async def late(self: SQLiteTransaction, block: Unwritten) -> None:
+        self._check_open()
+        self._kept.extend(block)
+        if self._touched:
+            await self._do(lambda db: work._release(db, work._SAVEPOINT))
+
+    patch.setattr(SQLiteTransaction, "_keep", late)
+
+
+def sqlite_writes_the_inbox_before_the_handler_runs(patch: pytest.MonkeyPatch) -> None:
+    foresee = SQLiteTransaction.foresee
+
+    async def eager(self: SQLiteTransaction, consumer: str, message_ids: Sequence[str]) -> None:
+        await foresee(self, consumer, message_ids)
+        rows = Unwritten(inbox=[(consumer, message_id, None) for message_id in message_ids])
+        await self._do(lambda db: work._insert(db, self._schema, rows))
+
+    patch.setattr(SQLiteTransaction, "foresee", eager)
+
+
+def sqlite_enters_no_savepoint_for_a_handler_that_writes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SQLiteTransaction, "_touch", lambda self: None)
 
 
 def asynccontextmanager_free(self: SentBuffer) -> Any:
