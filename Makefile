@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BROKER ?= memory
+EXAMPLE ?= tickets
+STORE ?= sqlite
 RUNS ?= 10000
 READY := $(VENV)/.ready
 
@@ -25,9 +27,10 @@ $(READY): pyproject.toml
 servers: ## RabbitMQ and PostgreSQL, installed if they are missing
 	@sh tests/install_servers.sh
 
-demo: env ## the ticket workflow; BROKER=rabbitmq runs it on a real private node
+demo: env ## the ticket workflow; EXAMPLE=orders another, BROKER=rabbitmq a private node, STORE=postgres a cluster
 	@if [ "$(BROKER)" = rabbitmq ] && [ -z "$$AMQP_URL" ]; then sh tests/install_servers.sh rabbitmq; fi
-	@$(BIN)/stamp demo --broker $(BROKER)
+	@if [ "$(STORE)" = postgres ] && [ -z "$$POSTGRES_URL" ]; then sh tests/install_servers.sh postgres; fi
+	@$(BIN)/stamp demo --example $(EXAMPLE) --broker $(BROKER) --store $(STORE)
 
 test: env servers ## every test, on memory, RabbitMQ, SQLite and PostgreSQL
 	$(BIN)/python -m pytest

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from hashlib import sha256
-from typing import Literal
+from collections.abc import Sequence
 
-import msgspec
+from common import intake
+from common.intake import Receipt, take_in
 
 from stamp import Fail, Hop, Service
-from stamp.service import LocalTransaction
 from tickets.workflow import (
     NEW_TICKET,
     NotificationSent,
@@ -20,12 +17,7 @@ from tickets.workflow import (
     TicketSubmitted,
 )
 
-DDL = """
-CREATE TABLE IF NOT EXISTS submission (
-    ticket_id TEXT PRIMARY KEY,
-    digest    TEXT NOT NULL,
-    run       TEXT NOT NULL
-);
+DDL = f"""{intake.DDL}
 CREATE TABLE IF NOT EXISTS ticket (
     ticket_id TEXT PRIMARY KEY,
     customer  TEXT NOT NULL,
@@ -40,33 +32,16 @@ CREATE TABLE IF NOT EXISTS ticket (
 tickets = Service("tickets")
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What became of a ticket that came in, and the run that takes care of it."""
-
-    outcome: Literal["started", "duplicate", "conflict"]
-    run: str
-
-
-async def receive(arrived: Iterable[TicketSubmitted]) -> list[Receipt]:
-    """Start a run for each ticket, once: its id is taken in the transaction that starts the run.
-
-    The same ticket again is a duplicate; another ticket under an id that is taken is a conflict.
-    """
+async def receive(arrived: Sequence[TicketSubmitted]) -> list[Receipt]:
+    """Start a run for each ticket, once."""
     async with tickets.transaction() as tx:
-        return [await _take_in(tx, ticket) for ticket in arrived]
+        return [
+            await take_in(tx, ticket.ticket_id, ticket, workflow=NEW_TICKET, state=_state(ticket)) for ticket in arrived
+        ]
 
 
-async def _take_in(tx: LocalTransaction, ticket: TicketSubmitted) -> Receipt:
-    digest = sha256(msgspec.json.encode(ticket)).hexdigest()
-    known = await tx.execute("SELECT digest, run FROM submission WHERE ticket_id = ?", (ticket.ticket_id,))
-    row = await known.fetchone()
-    if row is not None:
-        return Receipt("duplicate" if row[0] == digest else "conflict", row[1])
-    state = Ticket(ticket_id=ticket.ticket_id, customer=ticket.customer, product=ticket.product)
-    run = await tx.start(NEW_TICKET, ticket, state=state)
-    await tx.execute("INSERT INTO submission VALUES (?, ?, ?)", (ticket.ticket_id, digest, run))
-    return Receipt("started", run)
+def _state(ticket: TicketSubmitted) -> Ticket:
+    return Ticket(ticket_id=ticket.ticket_id, customer=ticket.customer, product=ticket.product)
 
 
 @tickets.step(NEW_TICKET, "create")

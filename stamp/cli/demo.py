@@ -1,4 +1,4 @@
-"""`stamp demo`: the ticket example, on the embedded broker or on RabbitMQ, from files to an account that adds up."""
+"""`stamp demo`: an example on a broker and on databases of your choice, from files to an account that adds up."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,22 @@ from stamp.cli.command import command
 from stamp.cli.output import document, heading, status, table, talk
 from stamp.cli.progress import Progress
 from stamp.cli.settings import output_option
-from stamp.reading.text import json_text
+from stamp.reading.text import json_text, safe
 from stamp.resources import examples
 
-INPUT = ("tickets.jsonl", "bad.jsonl")
+EXAMPLES = ("tickets", "orders")
 MEMORY = "memory:"
+SHOWN = 10
 
 
-@command("demo", "stamp demo", "stamp demo --broker rabbitmq --keep demo-data")
+@command("demo", "stamp demo", "stamp demo --example orders --keep demo-data")
+@click.option(
+    "--example",
+    type=click.Choice(EXAMPLES),
+    default=EXAMPLES[0],
+    show_default=True,
+    help="Support tickets through four services, or orders through five, with payment and stock side by side.",
+)
 @click.option(
     "--broker",
     default="memory",
@@ -37,7 +46,15 @@ MEMORY = "memory:"
     help="`rabbitmq` is AMQP_URL if that is set, else a private node for the time of the demo.",
 )
 @click.option(
-    "--tickets",
+    "--store",
+    default="sqlite",
+    show_default=True,
+    metavar="sqlite|postgres|URL",
+    help="`postgres` is POSTGRES_URL if that is set, else a private cluster for the time of the demo. On a server that "
+    "is named, each service gets a database that stays.",
+)
+@click.option(
+    "--input",
     "files",
     multiple=True,
     metavar="FILE",
@@ -45,43 +62,57 @@ MEMORY = "memory:"
     help="JSON lines to read instead of the shipped ones; may be repeated.",
 )
 @click.option(
-    "--keep", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Keep the four databases here."
+    "--keep", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Keep the SQLite databases here."
 )
 @click.option(
     "--processes/--together",
     default=None,
     help="Each service as its own process (the default on RabbitMQ), or all in this one.",
 )
-@click.option("--replace", is_flag=True, help="Delete the demo's queues first if the broker has them already.")
+@click.option(
+    "--replace", is_flag=True, help="Delete the demo's queues first if the broker has them already, and its databases."
+)
 @output_option("table", "json")
 def demo(
-    *, broker: str, files: tuple[Path, ...], keep: Path | None, processes: bool | None, replace: bool, form: str
+    *,
+    example: str,
+    broker: str,
+    store: str,
+    files: tuple[Path, ...],
+    keep: Path | None,
+    processes: bool | None,
+    replace: bool,
+    form: str,
 ) -> None:
-    """Run support tickets through four services and account for every one of them.
+    """Run an example and account for everything that came in.
 
-    Each service has a database of its own; the state of a run travels in its messages. The exit code is 0 when
-    every run that was started is completed, undone or held, and 1 when one is missing or still under way.
+    Each service has a database of its own; the state of a run travels in its messages. The exit code is 0 when every
+    run that was started is completed, undone or held and the databases agree with that, and 1 when one is missing or
+    still under way, or the books don't balance.
     """
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    with _broker(broker) as url, _folder(keep) as folder:
+    shown = _module("example").load(example)
+    if _kind(store) not in shown.stores:
+        raise problems.usage(f"the example {example} is written for {', '.join(shown.stores)}", fix="leave --store out")
+    with _broker(broker) as url, _databases(store, keep, shown) as databases:
         apart = url != MEMORY if processes is None else processes
         if apart and url.startswith(MEMORY):
             raise problems.usage("processes can't share the embedded broker", fix="add --broker rabbitmq")
-        played = asyncio.run(_play(list(files) or _shipped(), url, folder, apart=apart, replace=replace))
-    _show(played, form)
-    sys.exit(problems.OK if played.summary.accounted else problems.NO)
+        played = asyncio.run(_play(shown, list(files), url, databases, apart=apart, replace=replace))
+    _show(shown, played, form)
+    sys.exit(problems.OK if played.summary.accounted and played.summary.balanced else problems.NO)
 
 
-def _shipped() -> list[Path]:
-    return [examples() / "tickets" / name for name in INPUT]
-
-
-def _example(module: str) -> Any:
-    """A module of the shipped example, which is imported like a user's own code."""
+def _module(name: str) -> Any:
+    """A module that the shipped examples share; they are imported like a user's own code."""
     home = str(examples())
     if home not in sys.path:
         sys.path.insert(0, home)
-    return import_module(f"tickets.{module}")
+    return import_module(f"common.{name}")
+
+
+def _kind(store: str) -> str:
+    return "postgres" if store.startswith("postgres") else "sqlite"
 
 
 @contextmanager
@@ -103,6 +134,23 @@ def _broker(broker: str) -> Iterator[str]:
 
 
 @contextmanager
+def _databases(store: str, keep: Path | None, example: Any) -> Iterator[Any]:
+    """Where the services keep their rows; a private cluster and a temporary folder live as long as the block."""
+    databases = _module("databases")
+    if _kind(store) == "sqlite":
+        with _folder(keep) as folder:
+            yield databases.SQLiteFiles(folder)
+    elif url := store if "://" in store else os.environ.get("POSTGRES_URL"):
+        yield databases.PostgresServer(url, example.name)
+    else:
+        from stamp.testing.postgres import PostgresCluster  # noqa: PLC0415  most demos need no cluster
+
+        talk("starting a private PostgreSQL cluster")
+        with PostgresCluster() as cluster:
+            yield databases.PostgresServer(cluster.url, example.name)
+
+
+@contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
@@ -115,10 +163,10 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _play(files: list[Path], url: str, folder: Path, *, apart: bool, replace: bool) -> Any:
+async def _play(example: Any, files: list[Path], url: str, databases: Any, *, apart: bool, replace: bool) -> Any:
     from brokers.registry import broker_for  # noqa: PLC0415  loads the adapter
 
-    play = _example("play")
+    play = _module("play")
     progress = Progress(sys.stderr, "lines")
     listener = play.Listener(
         rejected=lambda wrong: progress.say(f"rejected {wrong}"), progress=progress, note=progress.say
@@ -126,8 +174,17 @@ async def _play(files: list[Path], url: str, folder: Path, *, apart: bool, repla
     broker = broker_for(url)
     await broker.open()
     try:
-        async with play.stage(broker, replace=replace):
-            return await play.play(files, broker=broker, folder=folder, listener=listener, url=url if apart else None)
+        async with play.stage(example, broker, replace=replace):
+            if replace:
+                await databases.clear(example.tables)
+            return await play.play(
+                example,
+                files or example.files,
+                broker=broker,
+                databases=databases,
+                listener=listener,
+                url=url if apart else None,
+            )
     except play.OccupiedError as error:
         raise _occupied(error) from None
     finally:
@@ -144,17 +201,19 @@ def _occupied(error: Exception) -> problems.Problem:
     )
 
 
-def _show(played: Any, chosen: str) -> None:
+def _show(example: Any, played: Any, chosen: str) -> None:
     if chosen == "json":
         click.echo(json_text(document("demo", played.summary.document()), indent=2))
         return
     for record in played.samples:
-        _trace(record)
+        _trace(record, record.stamp.state[example.key])
     _account(played.summary)
+    _books(played.summary)
+    _verdict(played.summary)
 
 
-def _trace(record: Any) -> None:
-    heading(f"{record.run}  {record.workflow} {record.stamp.state['ticket_id']}: {record.stamp.phase}")
+def _trace(record: Any, key: str) -> None:
+    heading(f"{record.run}  {record.workflow} {key}: {record.stamp.phase}")
     rows = [
         (entry.seq, entry.step, entry.service, status(entry.outcome), f"{entry.ms} ms" if entry.ms else "< 1 ms")
         for entry in record.done
@@ -181,9 +240,30 @@ def _account(summary: Any) -> None:
         ("hops/s", round(summary.hops / summary.seconds), f"{summary.hops} hops"),
     ]
     table(("", "", ""), rows, indent=2)
+
+
+def _books(summary: Any) -> None:
+    """What was asked of the databases, and what follows from the answers."""
+    if not summary.books:
+        return
+    click.echo()
+    heading("books")
+    for asked, claims in groupby(summary.books, key=lambda claim: claim.asked):
+        click.echo(f"  {safe(asked)}")
+        for claim in claims:
+            table(("", ""), [(status("ok" if claim.holds else "failed"), claim.text)], indent=4)
+            if not claim.holds:
+                click.echo(f"      against it: {json_text(claim.against[:SHOWN])}")
+
+
+def _verdict(summary: Any) -> None:
     verdict = "accounted for" if summary.accounted else "NOT accounted for"
     ends = f"{summary.completed} completed + {summary.compensated} compensated + {summary.held} held"
     click.echo(f"{verdict}: {summary.started} started = {ends}, {summary.missing} missing")
+    if summary.books:
+        right = sum(claim.holds for claim in summary.books)
+        words = "the books are balanced" if summary.balanced else "the books are NOT balanced"
+        click.echo(f"{words}: {right} of {len(summary.books)} claims hold")
 
 
 def _with_reasons(word: str, count: int, reasons: Any) -> list[tuple[str, object, str]]:

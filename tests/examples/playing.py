@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -17,11 +18,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+from common.databases import Databases, SQLiteFiles
+
 from stamp.resources import examples
 
-TICKETS = examples() / "tickets"
-EXPECTED: dict[str, Any] = json.loads((TICKETS / "expected.json").read_text("utf-8"))
 LONG = 100.0
+
+
+def expected_of(example: str) -> dict[str, Any]:
+    """The expectations that lie beside an example."""
+    loaded: dict[str, Any] = json.loads((examples() / example / "expected.json").read_text("utf-8"))
+    return loaded
+
+
+TICKETS = examples() / "tickets"
+EXPECTED = expected_of("tickets")
 
 
 @dataclass
@@ -31,6 +43,8 @@ class Demo:
     process: subprocess.Popen[str]
     folder: Path
     temporary: Path
+    databases: Databases
+    services: int
     talk: list[str] = field(default_factory=list)
 
     def pid_of(self, service: str) -> int:
@@ -48,15 +62,19 @@ class Demo:
             time.sleep(0.01)
 
     def until_started(self) -> None:
-        """Wait until all four services run as processes."""
-        self.until(lambda: sum("runs as process" in line for line in self.talk) >= 4)
+        """Wait until all services run as processes."""
+        self.until(lambda: sum("runs as process" in line for line in self.talk) >= self.services)
 
     def count(self, service: str, table: str) -> int:
         """Rows in a service's table; 0 while there is none."""
         try:
-            return int(query(self.folder, service, f"SELECT count(*) FROM {table}")[0][0])
-        except sqlite3.OperationalError:
+            return int(self.ask(service, f"SELECT count(*) FROM {table}")[0][0])
+        except (sqlite3.OperationalError, asyncpg.UndefinedTableError, asyncpg.InvalidCatalogNameError):
             return 0
+
+    def ask(self, service: str, sql: str) -> list[list[Any]]:
+        """Rows from a service's database."""
+        return [list(row) for row in asyncio.run(self.databases.ask(service, sql))]
 
     def finish(self) -> tuple[int, str]:
         """Exit code and stdout, once it has ended."""
@@ -66,19 +84,20 @@ class Demo:
 
 
 @contextmanager
-def demo(tmp_path: Path, *options: str) -> Iterator[Demo]:
-    """`stamp demo` with its databases in `tmp_path`; ended with the block if it still runs."""
+def demo(tmp_path: Path, *options: str, example: str = "tickets", databases: Databases | None = None) -> Iterator[Demo]:
+    """`stamp demo`, its databases in `tmp_path` or where the options say; ended with the block if it still runs."""
     folder, temporary = tmp_path / "kept", tmp_path / "temporary"
     temporary.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "stamp", "demo", "--keep", str(folder), *options],
+        [sys.executable, "-m", "stamp", "demo", "--example", example, "--keep", str(folder), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
         env={**os.environ, "TMPDIR": str(temporary), "STAMP_DEBUG": "1"},
     )
-    running = Demo(process, folder, temporary)
+    services = len(expected_of(example)["databases"])
+    running = Demo(process, folder, temporary, databases or SQLiteFiles(folder), services)
     listener = threading.Thread(target=_listen, args=(running,))
     listener.start()
     try:
@@ -98,9 +117,11 @@ def _listen(running: Demo) -> None:
     running.talk.extend(running.process.stderr)
 
 
-def played(tmp_path: Path, *options: str) -> tuple[Demo, dict[str, Any]]:
+def played(
+    tmp_path: Path, *options: str, example: str = "tickets", databases: Databases | None = None
+) -> tuple[Demo, dict[str, Any]]:
     """A demo that ran to its end, and its account."""
-    with demo(tmp_path, "-o", "json", *options) as running:
+    with demo(tmp_path, "-o", "json", *options, example=example, databases=databases) as running:
         code, out = running.finish()
     assert code == 0, "".join(running.talk)
     return running, json.loads(out)
@@ -112,25 +133,25 @@ def query(folder: Path, service: str, sql: str) -> list[list[Any]]:
         return [list(row) for row in connection.execute(sql)]
 
 
-def found(folder: Path) -> dict[str, dict[str, Any]]:
-    """The answers of the four databases to the questions in `expected.json`."""
+def found(ended: Demo, expected: dict[str, Any] = EXPECTED) -> dict[str, dict[str, Any]]:
+    """The answers of the databases to the questions in `expected.json`."""
     return {
-        service: {claim: query(folder, service, asked["sql"]) for claim, asked in claims.items()}
-        for service, claims in EXPECTED["databases"].items()
+        service: {claim: ended.ask(service, asked["sql"]) for claim, asked in claims.items()}
+        for service, claims in expected["databases"].items()
     }
 
 
-def expected_rows() -> dict[str, dict[str, Any]]:
+def expected_rows(expected: dict[str, Any] = EXPECTED) -> dict[str, dict[str, Any]]:
     """The answers that they should give."""
     return {
         service: {claim: asked["rows"] for claim, asked in claims.items()}
-        for service, claims in EXPECTED["databases"].items()
+        for service, claims in expected["databases"].items()
     }
 
 
-def account_of(document: dict[str, Any]) -> dict[str, Any]:
+def account_of(document: dict[str, Any], expected: dict[str, Any] = EXPECTED) -> dict[str, Any]:
     """The part of a summary that is the same every time."""
-    return {name: document[name] for name in EXPECTED["account"]}
+    return {name: document[name] for name in expected["account"]}
 
 
 def alive(pid: int) -> bool:

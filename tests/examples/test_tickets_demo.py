@@ -27,7 +27,7 @@ def test_every_run_is_accounted_for(outcome: tuple[Any, dict[str, Any]]) -> None
 
 
 def test_the_four_databases_hold_what_is_expected(outcome: tuple[Any, dict[str, Any]]) -> None:
-    assert found(outcome[0].folder) == expected_rows()
+    assert found(outcome[0]) == expected_rows()
 
 
 def test_every_text_arrives_as_it_was_written(outcome: tuple[Any, dict[str, Any]]) -> None:
@@ -72,4 +72,4 @@ def test_the_same_files_again_start_nothing(tmp_path: Path) -> None:
     (tmp_path / "temporary").rmdir()
     _, account = played(tmp_path)
     assert (account["started"], account["duplicates"], account["accounted"]) == (0, 529, True)
-    assert found(first.folder) == expected_rows()
+    assert found(first) == expected_rows()

@@ -33,13 +33,18 @@ def user_rows(answers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def leftovers(url: str) -> list[str]:
     """Queues of the example that the broker still has."""
-    from tickets.play import existing
+    from common.play import existing
+    from tickets.app import EXAMPLE
 
     async def ask() -> list[str]:
         broker = broker_for(url)
         await broker.open()
         try:
-            return [name for name in await existing(broker) if "NEW_TICKET" in name or name.startswith("stamp.held.")]
+            return [
+                name
+                for name in await existing(EXAMPLE, broker)
+                if "NEW_TICKET" in name or name.startswith("stamp.held.")
+            ]
         finally:
             await broker.close()
 
@@ -58,7 +63,7 @@ def test_a_service_that_is_killed_half_way_changes_nothing_in_the_end(
     assert code == 0, "".join(running.talk)
     assert any(f"{service} ended (SIGKILL); starting it again" in line for line in running.talk)
     assert account_of(json.loads(out)) == EXPECTED["account"]
-    assert user_rows(found(running.folder)) == user_rows(expected_rows())
+    assert user_rows(found(running)) == user_rows(expected_rows())
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

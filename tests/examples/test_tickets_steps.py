@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tickets import app
-from tickets.feed import Rejected, read
+from common.databases import SQLiteFiles
+from common.feed import Rejected, read
+from tickets.app import EXAMPLE
 from tickets.tickets import close, receive
 from tickets.workflow import NEW_TICKET, NotificationSent, Ticket, TicketSubmitted
 
@@ -22,8 +23,9 @@ from tests.examples.playing import query
 @pytest.fixture
 def desk(tmp_path: Path, bench: Callable[..., SyncBench]) -> SyncBench:
     """All four services with their tables."""
-    app.prepare(tmp_path)
-    return bench(*app.SERVICES.values(), store=lambda name: app.store_url(tmp_path, name))
+    databases = SQLiteFiles(tmp_path)
+    asyncio.run(databases.prepare(EXAMPLE.tables))
+    return bench(*EXAMPLE.services.values(), store=databases.url)
 
 
 def submitted(**changes: str) -> TicketSubmitted:
@@ -33,7 +35,7 @@ def submitted(**changes: str) -> TicketSubmitted:
 
 def took(desk: SyncBench, *arrived: TicketSubmitted) -> list[tuple[str, str]]:
     """What became of tickets, settled."""
-    receipts = desk.call(receive(arrived))
+    receipts = desk.call(receive(list(arrived)))
     desk.settle()
     return [(receipt.outcome, receipt.run) for receipt in receipts]
 
@@ -111,7 +113,9 @@ def test_a_file_is_read_line_by_line_whatever_is_in_it(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     bad = [b"", b"{", good + b"x" * 2_000_000, b"[" * 5000]
     path.write_bytes(b"\r\n".join([good, *bad, good[:-1] + b', "new": 1}', good]))
-    shown = [(place, str(found)[:40] if isinstance(found, Rejected) else "ticket") for place, found in read(path)]
+    shown = [
+        (place, str(found)[:40] if isinstance(found, Rejected) else "ticket") for place, found in read(path, EXAMPLE)
+    ]
     assert shown == [
         ("in.jsonl:1", "ticket"),
         ("in.jsonl:3", "in.jsonl:3: not JSON: Input data was tru"),

@@ -20,7 +20,7 @@ def test_tail_and_decode_show_stamps_while_the_demo_runs(rabbitmq: Server, tmp_p
     file.write_text("".join(json.dumps({"ticket_id": f"M-{number}", **ticket}) + "\n" for number in range(MANY)))
     stamp = [sys.executable, "-m", "stamp"]
     tail = [*stamp, "tail", "--broker", rabbitmq.url, "--workflow", "NEW_TICKET", "--limit", "1", "-o", "jsonl"]
-    with demo(tmp_path, "--broker", rabbitmq.url, "--replace", "--tickets", str(file)) as running:
+    with demo(tmp_path, "--broker", rabbitmq.url, "--replace", "--input", str(file)) as running:
         running.until_started()
         seen = subprocess.run(tail, capture_output=True, check=True, timeout=60).stdout
         assert running.process.poll() is None

@@ -54,7 +54,9 @@ def test_the_wheel_carries_packages_schemas_and_the_example_and_nothing_else(whe
     for wanted in (
         "stamp/schemas/stamp/1.json",
         "stamp/schemas/workflows/NEW_TICKET/1.json",
+        "stamp/schemas/workflows/COMPLETE_ORDER/1.json",
         "stamp/examples/tickets/tickets.jsonl",
+        "stamp/examples/orders/orders.jsonl",
         "stamp/py.typed",
         "brokers/py.typed",
     ):
@@ -66,8 +68,9 @@ def test_the_installed_package_does_not_see_the_source_tree(installed: Path) -> 
     assert where.stdout.startswith(str(installed))
 
 
-def test_the_demo_works_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
-    done = run(installed / "bin" / "stamp", "demo", cwd=tmp_path)
+@pytest.mark.parametrize("example", ["tickets", "orders"])
+def test_the_demo_works_from_the_wheel_alone(installed: Path, tmp_path: Path, example: str) -> None:
+    done = run(installed / "bin" / "stamp", "demo", "--example", example, cwd=tmp_path)
     assert "missing" in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""Reads tickets from JSON lines and hands them to the tickets service; a line that is no ticket is reported."""
+"""Reads an example's input from JSON lines and hands it to its first service; a wrong line is reported."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from tickets.tickets import receive
-from tickets.workflow import TicketSubmitted
+from common.example import Example
 
 TOGETHER = 25
 """Lines that share a transaction: reading a file, nobody waits for the single one."""
 
 LONGEST_LINE = 1_000_000
-"""Bytes. What is longer is no ticket, and must not fill the memory."""
-
-_ticket = msgspec.json.Decoder(TicketSubmitted)
+"""Bytes. What is longer is wrong, and must not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A line that is no ticket."""
+    """A line that starts nothing."""
 
     place: str
     """`file:line`."""
@@ -44,13 +42,14 @@ class Intake:
     """Ids of the runs that were started, in order."""
 
 
-def read(path: Path) -> Iterator[tuple[str, TicketSubmitted | Rejected]]:
-    """The tickets of a file with their places, one a line; blank lines are passed over."""
+def read(path: Path, example: Example) -> Iterator[tuple[str, Any]]:
+    """The values of a file (or `Rejected`) with their places, one a line; blank lines are passed over."""
+    decoder = msgspec.json.Decoder(example.line)
     with path.open("rb") as file:
         for number, line in enumerate(_lines(file.readline), 1):
             if line.strip():
                 place = f"{path.name}:{number}"
-                yield place, _parsed(place, line)
+                yield place, _parsed(place, line, decoder, example.noun)
 
 
 def count(path: Path) -> int:
@@ -67,28 +66,30 @@ def _lines(readline: Callable[[int], bytes]) -> Iterator[bytes]:
         yield line
 
 
-def _parsed(place: str, line: bytes) -> TicketSubmitted | Rejected:
+def _parsed(place: str, line: bytes, decoder: msgspec.json.Decoder[Any], noun: str) -> Any:
     if len(line) == LONGEST_LINE:
         return Rejected(place, f"longer than {LONGEST_LINE} bytes")
     try:
-        return _ticket.decode(line)
+        return decoder.decode(line)
     except msgspec.ValidationError as error:
-        return Rejected(place, f"not a ticket: {error}")
+        return Rejected(place, f"not a{'n' * (noun[0] in 'aeiou')} {noun}: {error}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Rejected(place, f"not JSON: {error}")
 
 
-async def feed(paths: Iterable[Path], intake: Intake, *, on_rejected: Callable[[Rejected], None]) -> None:
-    """Start a run for every new ticket of the files, in order. `on_rejected` gets each line that is none."""
-    lines = (line for path in paths for line in read(path))
+async def feed(
+    example: Example, paths: Iterable[Path], intake: Intake, *, on_rejected: Callable[[Rejected], None]
+) -> None:
+    """Start a run for every new line of the files, in order. `on_rejected` gets each line that starts nothing."""
+    lines = (line for path in paths for line in read(path, example))
     while chunk := list(islice(lines, TOGETHER)):
         intake.lines += len(chunk)
-        tickets = [(place, found) for place, found in chunk if not isinstance(found, Rejected)]
-        receipts = await receive(ticket for _, ticket in tickets)
+        good = [(place, found) for place, found in chunk if not isinstance(found, Rejected)]
+        receipts = await example.receive([value for _, value in good])
         wrong = [found for _, found in chunk if isinstance(found, Rejected)]
         wrong += [
-            _conflict(place, ticket)
-            for (place, ticket), at in zip(tickets, receipts, strict=True)
+            Rejected(place, f"the id {getattr(value, example.key)} belongs to another {example.noun} already")
+            for (place, value), at in zip(good, receipts, strict=True)
             if at.outcome == "conflict"
         ]
         intake.rejected += wrong
@@ -96,7 +97,3 @@ async def feed(paths: Iterable[Path], intake: Intake, *, on_rejected: Callable[[
         intake.runs += [receipt.run for receipt in receipts if receipt.outcome == "started"]
         for rejected in wrong:
             on_rejected(rejected)
-
-
-def _conflict(place: str, ticket: TicketSubmitted) -> Rejected:
-    return Rejected(place, f"the id {ticket.ticket_id} belongs to another ticket already")

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from brokers.contract import Broker
-from tickets.app import SERVICES, store_url
-from tickets.tickets import tickets
+from common.databases import Databases
+from common.example import Example
 
 DRAIN = 40.0
 """Seconds that a service gets between SIGTERM and SIGKILL; its own drain takes 30 at most."""
@@ -33,8 +33,9 @@ class CrewError(Exception):
 class Crew:
     """The processes, by service."""
 
+    example: Example
     url: str
-    folder: Path
+    databases: Databases
     note: Callable[[str], None]
     processes: dict[str, Process] = field(default_factory=dict)
     stopping: bool = False
@@ -56,8 +57,8 @@ class Crew:
         path = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-P", "-m", "tickets.app", name, str(self.folder)),
-            env={**os.environ, "PYTHONPATH": path, "STAMP_BROKER": self.url},
+            *("-P", "-m", "common.serve", self.example.name, name),
+            env={**os.environ, "PYTHONPATH": path, "STAMP_BROKER": self.url, "STAMP_STORE": self.databases.template},
             stdin=PIPE,
             stdout=PIPE,
             start_new_session=True,
@@ -84,16 +85,19 @@ def _cause(code: int) -> str:
 
 
 @asynccontextmanager
-async def apart(broker: Broker, url: str, folder: Path, note: Callable[[str], None]) -> AsyncIterator[None]:
-    """Every service in its own process; this process only takes tickets in. Raises `CrewError`."""
-    crew = Crew(url, folder, note)
-    ready = {name: asyncio.Event() for name in SERVICES}
+async def apart(
+    example: Example, broker: Broker, databases: Databases, *, url: str, note: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Every service in its own process; this process only takes the input in. Raises `CrewError`."""
+    crew = Crew(example, url, databases, note)
+    ready = {name: asyncio.Event() for name in example.services}
     try:
         async with asyncio.TaskGroup() as group:
             for name, event in ready.items():
                 group.create_task(crew.keep(name, event))
             await asyncio.gather(*(event.wait() for event in ready.values()))
-            async with tickets.open(broker=broker, store=store_url(folder, "tickets"), consume=False):
+            entry = example.entry
+            async with entry.open(broker=broker, store=databases.url(entry.name), consume=False):
                 yield
             await crew.stop()
     except BaseExceptionGroup as errors:

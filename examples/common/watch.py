@@ -11,13 +11,13 @@ from brokers.contract import Broker
 from stamp import journal
 from stamp.layout import JOURNAL
 from stamp.ledger import Record, apply, sight
-from tickets.workflow import NEW_TICKET
 
 
 @dataclass(slots=True)
 class Watch:
-    """One record a run, as far as the journal has shown it."""
+    """One record for each run of a workflow, as far as the journal has shown it."""
 
+    workflow: str
     rows: dict[str, Record] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
     """Runs that have ended or are held."""
@@ -31,7 +31,7 @@ class Watch:
         """Read the journal from an offset on, for ever."""
         async for record in journal.following(broker, start=start):
             sighting = sight(record.message, record.exchange, record.routing_key)
-            if sighting is None or sighting.stamp.workflow != NEW_TICKET.name:
+            if sighting is None or sighting.stamp.workflow != self.workflow:
                 continue
             run = sighting.stamp.run
             before = self.rows.get(run)
