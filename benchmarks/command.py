@@ -1,0 +1,55 @@
+"""What the command line costs before it does anything: processor time of `stamp --help` and `stamp decode`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import codec, machine
+from benchmarks.measure import row
+from benchmarks.progress import say
+
+STAMP = (sys.executable, "-m", "stamp")
+
+
+def run(*, rounds: int) -> dict[str, Any]:
+    """Milliseconds of processor time of fresh processes, a bare interpreter beside them, in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "stamp.json"
+        file.write_text(codec.case(4).message.headers["stamp"])
+        commands: dict[str, Sequence[str]] = {
+            "python -c pass": (sys.executable, "-c", "pass"),
+            "stamp --help": (*STAMP, "--help"),
+            "stamp decode": (*STAMP, "decode", str(file)),
+        }
+        samples: dict[str, list[float]] = {name: [] for name in commands}
+        say(f"command: {rounds} rounds")
+        for turn in range(rounds + 1):
+            for name, words in commands.items():
+                spent = _cpu_ms(words)
+                samples[name] += [spent] if turn else []
+    return {**machine.now(), "rounds": rounds, "ms": {name: row(taken) for name, taken in samples.items()}}
+
+
+def _cpu_ms(words: Sequence[str]) -> float:
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{words} ended with {process.returncode}")
+    return (used.ru_utime + used.ru_stime) * 1000
+
+
+def slowest_imports(count: int = 5) -> list[dict[str, Any]]:
+    """The dearest modules of `stamp --help` by their own time, as `-X importtime` tells them."""
+    words = [sys.executable, "-X", "importtime", "-m", "stamp", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    found = [line.removeprefix("import time:").split("|") for line in done.stderr.splitlines() if "|" in line][1:]
+    spent = sorted(((int(own), name.strip()) for own, _, name in found), reverse=True)
+    total = sum(own for own, _ in spent)
+    return [{"where": f"import {name}", "share": round(own / total, 3)} for own, name in spent[:count]]
