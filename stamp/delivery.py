@@ -19,9 +19,30 @@ import msgspec
 from brokers.contract import Delivery, Publication
 from stamp import outgoing, parking
 from stamp.codec import Arrival, Codec, is_timer, timer_of
-from stamp.decision import Again, Broken, Decision, Done, Failed, Forward, Hold, Outcome, Undone, decide, refusal
+from stamp.decision import (
+    Again,
+    Broken,
+    Decision,
+    Done,
+    Failed,
+    Forward,
+    Hold,
+    Outcome,
+    Position,
+    Undone,
+    decide,
+    refusal,
+)
 from stamp.duration import seconds
-from stamp.errors import OutputInvalid, PayloadInvalid, StampError, StampUnreadable, StoreUnavailable, Theirs
+from stamp.errors import (
+    ActionRefused,
+    OutputInvalid,
+    PayloadInvalid,
+    StampError,
+    StampUnreadable,
+    StoreUnavailable,
+    Theirs,
+)
 from stamp.events import MessageHeld, Paused, Resumed
 from stamp.failure import trimmed
 from stamp.hop import Hop
@@ -198,6 +219,8 @@ class Road:
         trace = arrival.message.headers.get("traceparent") or arrival.stamp.trace
         hop: Hop[Any] = Hop(arrival.workflow, arrival.stamp, position, local=tx, trace=trace)
         began = self.clock.now()
+        if position.step.undo and not isinstance(self.store, NoStore):
+            await self._once_a_visit(tx, hop, position)
         if position.action == "undo":
             await handler(hop)
             outcome: Outcome = Undone(state=_state(hop, arrival.workflow))
@@ -207,6 +230,19 @@ class Road:
             outcome = Done(event=event, state=_state(hop, arrival.workflow), keep=hop.kept)
         trip.position = msgspec.structs.replace(position, ms=max(0, round((self.clock.now() - began) * 1000)))
         return outcome
+
+    async def _once_a_visit(self, tx: Transaction, hop: Hop[Any], position: Position) -> None:
+        """An action that can be undone leaves a mark, as does an undo that comes before it: a late copy is refused.
+
+        The inbox tells messages apart; this tells that another message asks for the same visit of the step.
+        """
+        marks = f"{self.station.queue}|done"
+        fresh = await tx.first_seen(marks, hop.action_key, expires=expires_of(hop.stamp))
+        if position.action == "do" and not fresh:
+            raise ActionRefused(
+                f"visit of step {position.step.name!r} in run {hop.run_id} is done or undone already",
+                fix="another copy of the message was handled, or its undo came first: drop this one",
+            )
 
     async def _follow(self, tx: Transaction, trip: Trip, outcome: Outcome, cause: BaseException | None = None) -> None:
         arrival = sure(trip.arrival)

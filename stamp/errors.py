@@ -25,7 +25,8 @@
         ├── SignatureInvalid         missing, unknown key or wrong
         ├── Looping                  more hops than the hop guard allows
         ├── MergeConflict            branches disagree about a member of the state
-        └── Equivocation             one hop came with two different contents
+        ├── Equivocation             one hop came with two different contents
+        └── ActionRefused            another copy ran already, or the undo came before its action
 
 `Fail` and `RetryLater` are not errors but words of a handler; they live in `stamp.model`.
 """
@@ -227,3 +228,10 @@ class Equivocation(Theirs):
 
     code = "E030"
     reason = "equivocation"
+
+
+class ActionRefused(Theirs):
+    """Another message asks for a visit of a step that ran already, or whose undo came before it."""
+
+    code = "E031"
+    reason = "already-settled"

@@ -86,6 +86,15 @@ class Hop(Generic[S]):
         return idempotency_key(self.run_id, step.name, action, undoes.branch or "", undoes.visit)
 
     @property
+    def action_key(self) -> str:
+        """The idempotency key of the action, in its step and in its undo: one visit of the step has one."""
+        step, stamp = self._position.step, self.stamp
+        undoes = to_settle(stamp, step) if self._position.action == "undo" else None
+        if undoes is None:
+            return idempotency_key(self.run_id, step.name, "do", stamp.branch or "", visit_of(stamp, step))
+        return idempotency_key(self.run_id, step.name, "do", undoes.branch or "", undoes.visit)
+
+    @property
     def deadline(self) -> float | None:
         """Epoch seconds by which the run should have ended."""
         return None if self.stamp.deadline is None else epoch(self.stamp.deadline)

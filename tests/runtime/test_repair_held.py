@@ -180,7 +180,7 @@ def test_a_repair_that_was_sent_twice_is_done_once() -> None:
     played(scenario)
 
 
-def test_an_amended_message_is_handled_by_an_inbox_that_knows_the_old_one() -> None:
+def test_an_amended_copy_of_a_step_that_ran_after_all_is_refused_and_not_done_twice() -> None:
     async def scenario(shop: Shop, bench: Bench) -> None:
         run = await bench.start(ORDER, Placed("o-1"), state=Order(order="o-1", card="first"))
         await bench.settle()
@@ -191,7 +191,8 @@ def test_an_amended_message_is_handled_by_an_inbox_that_knows_the_old_one() -> N
         for message in (start.message, again, again):
             await bench.broker.publish(Publication("", "payments.ORDER.charge", message))
             await bench.settle()
-        assert [what for what in shop.done if what.startswith("charge")] == ["charge first", "charge second"]
+        assert [what for what in shop.done if what.startswith("charge")] == ["charge first"]
+        assert {held.reason for held in bench.held} == {"already-settled"}
         assert bench.run(run).status == "completed"
 
     played(scenario)
