@@ -346,15 +346,20 @@ def _outcome_of(error: BaseException, step: Step) -> Outcome:
     kind = type(error).__name__
     match error:
         case Fail():
-            return Failed(type="Fail", reason=error.reason, undo_me=error.undo_me)
+            return Failed(type="Fail", reason=_encodable(error.reason), undo_me=error.undo_me)
         case RetryLater():
-            return Broken(type="RetryLater", reason=error.reason, after=_after(error))
+            return Broken(type="RetryLater", reason=_encodable(error.reason), after=_after(error))
         case OutOfTime():
             return Broken(type="Timeout", reason=str(error), entry="timeout")
         case _ if isinstance(error, step.no_retry):
-            return Failed(type=kind, reason=str(error))
+            return Failed(type=kind, reason=_encodable(str(error)))
         case _:
-            return Broken(type=kind, reason=str(error))
+            return Broken(type=kind, reason=_encodable(str(error)))
+
+
+def _encodable(text: str) -> str:
+    """The text with `?` for each lone surrogate: it goes into the stamp, and those have no UTF-8."""
+    return str(text).encode(errors="replace").decode()
 
 
 def _after(error: RetryLater) -> float | None:

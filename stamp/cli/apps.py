@@ -149,7 +149,7 @@ def _imported(place: str) -> ModuleType:
         raise _raised(place, error) from error
     except DefinitionError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _raised(place, error) from error
 
 
@@ -164,7 +164,7 @@ def _file(place: str) -> Path | None:
     return file if file.is_file() else None
 
 
-def _raised(place: str, error: Exception) -> Exception:
+def _raised(place: str, error: Exception | SystemExit) -> Exception:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "importlib" not in frame.filename and "/stamp/cli/" not in frame.filename]
     where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""

@@ -39,7 +39,11 @@ def up(*, folder: Path, nodes: int, form: str) -> None:
 
     In a shell: export STAMP_BROKER=$(stamp broker up -o name)
     """
-    output.talk(f"starting RabbitMQ in {folder} (a few seconds, longer on a cold disk)")
+    now = node.status(folder)
+    if now.urls and now.running == len(now.urls):
+        output.talk(f"RabbitMQ runs already in {folder}")
+    else:
+        output.talk(f"starting RabbitMQ in {folder} (a few seconds, longer on a cold disk)")
     urls = node.up(folder, size=nodes).split(",")
     _show([_document(url, folder, running=True) for url in urls], form)
 

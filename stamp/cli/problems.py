@@ -89,7 +89,7 @@ def problem_of(error: BaseException) -> Problem:
             return error
         case click.UsageError():
             where = error.ctx.command_path if error.ctx else "stamp"
-            return usage(error.format_message(), fix=f"{where} --help")
+            return usage(" ".join(error.format_message().split()), fix=f"{where} --help")
         case click.ClickException():
             return Problem(error.format_message(), code="E064")
         case errors.StampError():

@@ -100,10 +100,13 @@ def _read(data: bytes, name: str, flow: Workflow) -> tuple[list[Order], int]:
     for where, text in _texts(data, name):
         try:
             orders.append(_order(text, where, flow))
-        except (ValueError, RecursionError, OutputInvalid) as error:
+        except (OutputInvalid, msgspec.ValidationError) as error:
             bad += 1
             what = error.what if isinstance(error, OutputInvalid) else str(error)
-            output.talk(f"error[E004]: {where}: {what}")
+            output.talk(f"error[{OutputInvalid.code}]: {where}: {what}")
+        except (ValueError, RecursionError) as error:
+            bad += 1
+            output.talk(f"error[E064]: {where}: {error}")
     if not orders and not bad:
         output.talk(f"error[E064]: {name} is empty")
         bad = 1
@@ -135,7 +138,7 @@ def _order(text: bytes, where: str, flow: Workflow) -> Order:
     """One checked order. Raises `ValueError` or `OutputInvalid`."""
     if depth_exceeds(text, NESTING):
         raise ValueError(f"nested more than {NESTING} levels deep")
-    document = msgspec.json.decode(text)
+    document = _decoded(text)
     if not isinstance(document, dict) or "event" not in document or set(document) - _MEMBERS:
         raise ValueError('not an object with "event", and perhaps "state" and "run"')
     run = document.get("run")
@@ -145,6 +148,24 @@ def _order(text: bytes, where: str, flow: Workflow) -> Order:
     if not checker.is_valid(document["event"]):
         raise OutputInvalid(f"{flow.start.__name__}: {checker.explain(document['event'])}")
     return Order(where, msgspec.convert(document["event"], flow.start), _state(document.get("state", {}), flow), run)
+
+
+def _decoded(text: bytes) -> Any:
+    """The JSON value. Raises `ValueError`, which names half a surrogate pair for what it is."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ValueError(_surrogate(text) or f"not JSON: {error}") from None
+
+
+def _surrogate(text: bytes) -> str:
+    try:
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return r"a text holds a lone surrogate (\ud800 to \udfff), which no UTF-8 can carry"
+    except (ValueError, RecursionError):
+        return ""
+    return ""
 
 
 def _state(state: Any, flow: Workflow) -> Any:

@@ -34,7 +34,7 @@ class Verdict:
     why: str = ""
 
 
-@command("validate", "stamp validate message.json schemas", "stamp validate app -o jsonl")
+@command("validate", "stamp validate message.json schemas/workflows", "stamp validate app -o jsonl")
 @click.argument("paths", nargs=-1, required=True)
 @settings.option("schemas", help="Checks the state of stamps against frozen schemas.")
 @settings.output_option()

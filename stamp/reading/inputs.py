@@ -76,27 +76,36 @@ def _from_json(text: bytes, name: str) -> Iterator[Specimen]:
         source = text.decode()
         documents = list(_documents(source))
     except UnicodeDecodeError:
-        raise StampUnreadable("not UTF-8") from None
+        yield from _by_line(text, name, "not UTF-8")
+        return
     except ValueError as error:
-        yield from _by_line(text, name, error)
+        yield from _by_line(text, name, f"not JSON: {error}")
         return
     many = len(documents) > 1
     for document, line, raw in documents:
         yield from _unwrapped(document, f"{name}:{line}" if many else name, raw)
 
 
-def _by_line(text: bytes, name: str, error: ValueError) -> Iterator[Specimen]:
+def _by_line(text: bytes, name: str, problem: str) -> Iterator[Specimen]:
     """Lines of JSON of which some are broken: the others still count."""
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not (len(lines) > 1 and any(_parses(line) for _, line in lines)):
-        raise StampUnreadable(f"not JSON: {error}", fix=f"give {_FORMS}") from None
+        raise StampUnreadable(problem, fix=f"give {_FORMS}") from None
     for number, line in lines:
         where = f"{name}:{number}"
         yield from (
             specimens(line, where)
             if _parses(line)
-            else [Specimen(where=where, error=StampUnreadable("this line is not JSON"))]
+            else [Specimen(where=where, error=StampUnreadable(f"this line is not {_lacks(line)}"))]
         )
+
+
+def _lacks(line: bytes) -> str:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return "UTF-8"
+    return "JSON"
 
 
 def _parses(line: bytes) -> bool:

@@ -213,6 +213,7 @@ def test_a_project_file_with_a_mistake_is_exit_78(desk: Desk, folder: Path, text
         ("app:nothing", "app has no 'nothing'"),
         ("app:BROKEN", "app:BROKEN has neither workflows nor services"),
         ("broken", "importing broken raised ValueError: no (broken.py:2)"),
+        ("leaves", "importing leaves raised SystemExit: 3 (leaves.py:1)"),
         ("needs", "importing needs raised ModuleNotFoundError: No module named 'missing_thing' (needs.py:1)"),
     ],
 )
@@ -221,9 +222,15 @@ def test_an_app_that_can_not_be_loaded_is_exit_78_and_says_why(
 ) -> None:
     (folder / "broken.py").write_text("\nraise ValueError('no')\n")
     (folder / "needs.py").write_text("import missing_thing\n")
+    (folder / "leaves.py").write_text("raise SystemExit(3)\n")
     result = desk.call("workflows", "--app", target)
     assert result.exit_code == 78
     assert result.stderr.startswith(f"error[E061]: {words}")
+
+
+def test_a_missing_choice_is_told_in_one_plain_line(desk: Desk) -> None:
+    told = desk.call("db", "print").stderr
+    assert told.startswith("error[E060]: Missing option '--dialect'. Choose from: sqlite, postgres")
 
 
 @pytest.mark.parametrize("target", ["app", "app.py", "./app.py", "app:NEW_TICKET", "app:assignment"])

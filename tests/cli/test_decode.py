@@ -113,6 +113,14 @@ def test_a_broken_line_is_told_by_its_number_and_the_others_are_shown(desk: Desk
     assert "error[E021]: -:2: this line is not JSON" in result.stderr
 
 
+def test_a_line_with_a_bad_byte_is_told_by_its_number_and_the_others_are_judged(desk: Desk, folder: Path) -> None:
+    (folder / "lines.jsonl").write_bytes(f"{TEXT}\n".encode() + b'{"stamp":"\xff"}\n' + f"{TEXT}\n".encode())
+    result = desk.call("validate", "lines.jsonl")
+    assert result.exit_code == 1
+    assert "lines.jsonl:2  this line is not UTF-8" in result.stdout
+    assert result.stderr == "2 valid, 1 invalid\n"
+
+
 @pytest.mark.parametrize("change", [{"stamp": "2.0"}, {"crit": ["warp"]}, {"phase": "sideways"}], ids=str)
 def test_a_newer_stamp_is_shown_as_far_as_possible_with_a_warning(desk: Desk, change: dict[str, Any]) -> None:
     result = desk.call("decode", "-", input=json.dumps({**STAMP, **change}))

@@ -36,6 +36,19 @@ def test_start_reads_one_order_a_line_and_tells_bad_ones_by_their_number(desk: D
     assert told == [f"stdin:{number}" for number in (2, 3, 4, 5, 6, 7, 9)]
 
 
+def test_start_tells_bad_json_from_what_the_schema_refuses(desk: Desk) -> None:
+    bad = [
+        "{",
+        '{"event": {"ticket_id": "\\ud800", "problem": "p"}}',
+        '{"event": {"ticket_id": "T-1"}}',
+        '{"event": NaN}',
+    ]
+    told = desk.call("start", "NEW_TICKET", "--app", "app", input="\n".join(bad)).stderr.splitlines()
+    assert [line.partition(":")[0] for line in told[:4]] == ["error[E064]"] * 2 + ["error[E004]", "error[E064]"]
+    assert "lone surrogate" in told[1]
+    assert "lone surrogate" not in told[3]
+
+
 def test_start_with_nothing_but_bad_lines_is_exit_1(desk: Desk) -> None:
     assert desk.call("start", "NEW_TICKET", "--app", "app", input="{\n{\n").exit_code == 1
     assert desk.call("start", "NEW_TICKET", "--app", "app", input="").exit_code == 1

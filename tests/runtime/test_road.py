@@ -57,6 +57,8 @@ def office(*, grow: int = 0, bad_state: bool = False) -> Service:
     async def read(event: Read, hop: Hop[Letter]) -> None:
         if event.text == "secret":
             raise OSError(event.text)
+        if event.text == "torn":
+            raise OSError("torn \udc80 text")
 
     return service
 
@@ -67,6 +69,15 @@ def reasons(table: SyncBench) -> list[str]:
 
 def start(table: SyncBench, text: str = "hello", *, size: int = 0) -> str:
     return table.start(MAIL, Sent(text), state=Letter("y" * size))
+
+
+def test_an_exception_whose_text_has_no_utf_8_is_recorded_as_itself(bench: OpenBench) -> None:
+    table = bench(office())
+    run = start(table, "torn")
+    table.settle()
+    error = table.run(run).error
+    assert error is not None
+    assert (error["type"], error["message"]) == ("OSError", "torn ? text")
 
 
 @pytest.mark.parametrize("store", ["memory", "sqlite", None])
