@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import cProfile
-import io
 import os
-import pstats
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +12,7 @@ from urllib.parse import urlsplit
 
 import aio_pika
 
-from benchmarks import machine, tickets
+from benchmarks import machine, profiles, tickets
 from benchmarks.bare import BareChain
 from benchmarks.measure import Row, cpu_seconds, listener, ratio, rows
 from benchmarks.stamped import StampedChain
@@ -130,15 +126,4 @@ async def server_version(url: str) -> str:
 
 def profile(url: str, *, store: str, runs: int, lines: int = 60) -> str:
     """A cProfile table of one round of the stamped chain, by own time."""
-    chain = chains(url, store)[1]
-    timer = timed(None, runs * len(tickets.SERVICES))
-    profiler = cProfile.Profile()
-
-    async def profiled(work: Awaitable[None]) -> dict[str, float]:
-        with profiler:
-            return await timer(work)
-
-    asyncio.run(chain.round(runs, profiled))
-    text = io.StringIO()
-    pstats.Stats(profiler, stream=text).strip_dirs().sort_stats("tottime").print_stats(lines)
-    return text.getvalue()
+    return profiles.text(profiles.of_round(chains(url, store)[1], runs), lines)

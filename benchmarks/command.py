@@ -45,10 +45,11 @@ def _cpu_ms(words: Sequence[str]) -> float:
     return (used.ru_utime + used.ru_stime) * 1000
 
 
-def slowest_imports(count: int = 5) -> list[dict[str, Any]]:
-    """The dearest modules of `stamp --help` by their own time, as `-X importtime` tells them."""
-    words = [sys.executable, "-X", "importtime", "-m", "stamp", "--help"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+def slowest_imports(name: str, count: int = 5) -> list[dict[str, Any]]:
+    """The dearest modules of `stamp --help` or `stamp decode` by their own time, as `-X importtime` tells them."""
+    words = [sys.executable, "-X", "importtime", "-m", *name.split(), *(["-"] if name.endswith("decode") else [])]
+    given = codec.case(4).message.headers["stamp"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, input=given)
     found = [line.removeprefix("import time:").split("|") for line in done.stderr.splitlines() if "|" in line][1:]
     spent = sorted(((int(own), name.strip()) for own, _, name in found), reverse=True)
     total = sum(own for own, _ in spent)

@@ -39,6 +39,7 @@ async def postgres(url: str, database: str, consumers: Mapping[str, str], runs: 
     inbox = await _tables(target)
     connection = await asyncpg.connect(target)
     try:
+        await connection.execute("SET work_mem = '200MB'")
         for consumer in consumers.values():
             await connection.execute(_FILL.format(inbox=inbox), consumer, time.time() + DAY, runs)
         await connection.execute(f"VACUUM ANALYZE {inbox}")
@@ -49,8 +50,8 @@ async def postgres(url: str, database: str, consumers: Mapping[str, str], runs: 
 
 
 _FILL = """\
-INSERT INTO {inbox} SELECT $1, gen_random_uuid()::text, $2::float8 + number
-FROM generate_series(1, $3) AS number ORDER BY 2"""
+INSERT INTO {inbox} SELECT $1, id, $2::float8 + row_number() OVER (ORDER BY id)
+FROM (SELECT gen_random_uuid()::text AS id FROM generate_series(1, $3)) AS thrown ORDER BY id"""
 
 
 async def _tables(url: str) -> str:

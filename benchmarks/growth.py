@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from benchmarks import chain, codec, finished, machine, tickets
 from benchmarks.chain import Timer, timed
-from benchmarks.measure import listener, ratio, rows
+from benchmarks.measure import listener, ratio, rows, written_kib
 from benchmarks.progress import say
 from benchmarks.stamped import BURST, StampedChain
 from brokers.contract import Publication
@@ -109,6 +109,7 @@ async def history(url: str, *, runs: int, rounds: int) -> dict[str, Any]:
         "rounds": rounds,
         "hops_per_round": runs,
         "hops": found,
+        "client_to_1": {length: ratio(figures, found["1"], "client_us") for length, figures in found.items()},
         "cost_to_1": {length: round(_cost(figures) / one, 2) for length, figures in found.items()},
     }
 
@@ -120,7 +121,8 @@ def _cost(figures: dict[str, Any]) -> float:
 
 async def inbox(url: str, *, store: str, finished_runs: int, runs: int, rounds: int) -> dict[str, Any]:
     """The chain over stores that remember many finished runs, and over empty ones."""
-    timer = timed(listener(urlsplit(url).port or 5672), runs * len(tickets.SERVICES))
+    hops = runs * len(tickets.SERVICES)
+    timer = _with_writes(timed(listener(urlsplit(url).port or 5672), hops), hops)
     empty = StampedChain(url, "empty", journal=False, store=chain.store_url(store))
     say(f"growth, inbox: writing {finished_runs:,} runs to {store}")
     async with _remembering(store, empty.consumers, finished_runs) as place:
@@ -135,6 +137,17 @@ async def inbox(url: str, *, store: str, finished_runs: int, runs: int, rounds: 
         "ratio_full_to_empty": ratio(found["full"], found["empty"], "hops_s"),
         "cpu_ratio_full_to_empty": round(_cost(found["empty"]) / _cost(found["full"]), 2),
     }
+
+
+def _with_writes(timer: Timer, hops: int) -> Timer:
+    """What this process gives the disk to write, in KiB a hop, beside the rest: a server's own is not in it."""
+
+    async def watched(work: Awaitable[None]) -> dict[str, float]:
+        before = written_kib()
+        sample = await timer(work)
+        return {**sample, "written_kib": (written_kib() - before) / hops}
+
+    return watched
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import cProfile
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -139,3 +140,14 @@ async def _lane(url: str, one: Serving) -> AsyncIterator[Lane]:
         await queue.bind(*one.end)
         await queue.consume(probe, no_ack=True)
         yield Lane(one.name, start, probe)
+
+
+async def profiled(url: str, count: int = 200) -> cProfile.Profile:
+    """Tickets of the stamped chain without a store under the profiler, one at a time."""
+    profiler = cProfile.Profile()
+    async with _lane(url, contenders(url, ["none"])[1]) as lane:
+        await lane.block(20, None)
+        with profiler:
+            for number in range(count):
+                await lane.ticket(number)
+    return profiler

@@ -55,6 +55,12 @@ def resident_kib() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
+def written_kib() -> float:
+    """What this process has given the disk to write so far (`proc(5)`)."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes")) / 1024
+
+
 def listener(port: int) -> int | None:
     """The process of this machine that listens on a port; `None` when it is another's or on another machine."""
     inodes = {f"socket:[{inode}]" for table in ("tcp", "tcp6") for inode in _listening(table, port)}

@@ -1,5 +1,8 @@
 """The ticket chain on Celery: `chain(...)` over four tasks, a queue a service, one worker with the solo pool."""
 
+# mypy: ignore-errors
+# pyright: basic, reportMissingImports=false
+# The library lies in an environment of its own.
 from __future__ import annotations
 
 from typing import Any

@@ -1,5 +1,8 @@
 """The ticket chain on DBOS: a workflow of four steps, each step's result written to PostgreSQL. There is no broker."""
 
+# mypy: ignore-errors
+# pyright: basic, reportMissingImports=false
+# The library lies in an environment of its own.
 from __future__ import annotations
 
 import asyncio

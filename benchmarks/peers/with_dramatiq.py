@@ -1,5 +1,8 @@
 """The ticket chain on dramatiq: `pipeline([...])` over four actors, a queue a service, one worker."""
 
+# mypy: ignore-errors
+# pyright: basic, reportMissingImports=false
+# The library lies in an environment of its own.
 from __future__ import annotations
 
 import logging

@@ -1,5 +1,8 @@
 """The ticket chain on FastStream: a subscriber a service, its return value published before the acknowledgement."""
 
+# mypy: ignore-errors
+# pyright: basic, reportMissingImports=false
+# The library lies in an environment of its own.
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,8 @@
 """The ticket chain on taskiq: a broker and a task a service, each task kicks the next one."""
 
+# mypy: ignore-errors
+# pyright: basic, reportMissingImports=false
+# The library lies in an environment of its own.
 from __future__ import annotations
 
 import asyncio
