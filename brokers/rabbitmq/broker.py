@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Literal
 
 from brokers.contract import Capabilities
@@ -48,6 +49,7 @@ class RabbitBroker:
             heartbeat=heartbeat,
             timeout=timeout,
             kind=self._wire.consuming,
+            level=logging.WARNING,
         )
         self._publisher = Publisher(self._out, self._wire, self._chores, timeout=timeout)
         self._desk = Desk(self._in, self._chores, timeout=timeout)

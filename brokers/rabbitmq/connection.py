@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,14 +23,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("brokers.rabbitmq")
 
+_PASSWORD = re.compile(r"(://[^:]*):.*@")
+
 
 def split_urls(url: str) -> list[str]:
     """The nodes named in a URL, separated by commas. Raises `ProtocolMisuse` for what is no AMQP URL."""
     urls = [part.strip() for part in url.split(",")]
     for part in urls:
-        if urlsplit(part).scheme not in {"amqp", "amqps"} or not urlsplit(part).hostname:
+        if not _names_a_node(part):
             raise ProtocolMisuse(f"{censored(part)!r} is no AMQP URL (fix: amqp://user:password@host:5672/vhost)")
     return urls
+
+
+def _names_a_node(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"amqp", "amqps"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bracket that is not closed, a port that is none
+        return False
 
 
 def spread(urls: Sequence[str]) -> list[str]:
@@ -39,12 +50,18 @@ def spread(urls: Sequence[str]) -> list[str]:
 
 def censored(url: str) -> str:
     """The URL without its password."""
-    password = urlsplit(url).password
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return _PASSWORD.sub(r"\1:***@", url)
     return url.replace(f":{password}@", ":***@", 1) if password else url
 
 
 class Link:
-    """A connection with a purpose. Never reconnects by itself: who needs it asks, and gets one attempt."""
+    """A connection with a purpose. Never reconnects by itself: who needs it asks, and gets one attempt.
+
+    A loss, and that it is over, is logged with `level`: a warning where nobody else would notice.
+    """
 
     def __init__(
         self,
@@ -55,6 +72,7 @@ class Link:
         heartbeat: int,
         timeout: float,
         kind: type[aio_pika.Connection] = aio_pika.Connection,
+        level: int = logging.INFO,
     ) -> None:
         self._urls = list(urls)
         self._chores = chores
@@ -62,6 +80,8 @@ class Link:
         self._heartbeat = heartbeat
         self._timeout = timeout
         self._kind = kind
+        self._level = level
+        self._lost = False
         self._current: AbstractConnection | None = None
         self._attempt: asyncio.Task[AbstractConnection] | None = None
         self._closed = False
@@ -147,6 +167,9 @@ class Link:
             )
         connection.close_callbacks.add(self._on_close)
         self._current = connection
+        if self._lost:
+            self._lost = False
+            log.log(self._level, "the connection %s to %s is back", self._name, censored(url))
         return connection
 
     def _attempted(self, attempt: asyncio.Task[AbstractConnection]) -> None:
@@ -157,8 +180,9 @@ class Link:
     def _on_close(self, connection: AbstractConnection | None, error: BaseException | None) -> None:
         if connection is None or connection is not self._current:
             return
-        log.info("lost the connection %s to %s: %r", self._name, self, error)
+        log.log(self._level, "lost the connection %s to %s: %s", self._name, self, error or "closed")
         self._current = None
+        self._lost = True
         self._urls.append(self._urls.pop(0))
         self._chores.add(connection.close())
 

@@ -21,7 +21,6 @@ from stamp.cli.command import command
 from stamp.cli.link import connected, no_journal, run_async
 from stamp.cli.problems import NO, OK, PARTLY, Problem
 from stamp.cli.stores import Place, expanded, naming_options, store_option
-from stamp.duration import seconds
 from stamp.layout import DELAY, HELD
 from stamp.model import epoch
 from stamp.reading.audit import Account, Book, Evidence, Fate, Page, Unsent, Verdict, agreed, asked, judge, suspects
@@ -108,8 +107,14 @@ def audit(
     """
     loaded = apps.optional(app)
     stores = _stores(store, loaded, prefix=prefix, schema=schema)
-    looking = Looking(app=loaded, stores=stores, older_than=seconds(older_than), pause=seconds(pause))
-    wanted = Wanted(workflow=workflow, oldest=time.time() - seconds(since) if since else 0.0)
+    looking = Looking(
+        app=loaded,
+        stores=stores,
+        older_than=settings.length("--older-than", older_than),
+        pause=settings.length("--pause", pause),
+    )
+    oldest = time.time() - settings.length("--since", since) if since else 0.0
+    wanted = Wanted(workflow=workflow, oldest=oldest)
     account = run_async(_accounted(broker, looking, wanted))
     _show(account, form)
     _talk(account, looking)

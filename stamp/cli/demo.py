@@ -19,6 +19,7 @@ import click
 
 from stamp.cli import problems
 from stamp.cli.command import command
+from stamp.cli.link import quieten_client
 from stamp.cli.output import document, heading, status, table, talk
 from stamp.cli.progress import Progress
 from stamp.cli.settings import output_option
@@ -171,6 +172,7 @@ async def _play(example: Any, files: list[Path], url: str, databases: Any, *, ap
     listener = play.Listener(
         rejected=lambda wrong: progress.say(f"rejected {wrong}"), progress=progress, note=progress.say
     )
+    quieten_client()
     broker = broker_for(url)
     await broker.open()
     try:

@@ -35,7 +35,7 @@ async def connected(url: str) -> AsyncIterator[Broker]:
         await broker.open()
         yield broker
         return
-    _quieten_client()
+    quieten_client()
     broker = broker_for(url)
     await broker.open()
     try:
@@ -44,7 +44,7 @@ async def connected(url: str) -> AsyncIterator[Broker]:
         await broker.close()
 
 
-def _quieten_client() -> None:
+def quieten_client() -> None:
     """What the AMQP client logs, passwords included, is said by our own errors; STAMP_DEBUG lets it through."""
     for name in () if os.environ.get("STAMP_DEBUG") else ("aiormq", "aio_pika"):
         logger = logging.getLogger(name)

@@ -12,7 +12,6 @@ import click
 from stamp.cli import apps, output, settings
 from stamp.cli.command import command
 from stamp.cli.link import connected, records, run_async, sightings
-from stamp.duration import seconds
 from stamp.ledger import Record, Status
 from stamp.model import epoch
 from stamp.reading.describe import Flows, flow_of
@@ -45,7 +44,7 @@ def list_runs(
     """
     flows = apps.optional(app).workflows
     now = time.time()
-    oldest = now - seconds(since) if since else 0.0
+    oldest = now - settings.length("--since", since) if since else 0.0
     rows = [
         record
         for record in run_async(_records(broker))

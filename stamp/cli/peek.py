@@ -96,8 +96,8 @@ def document(seen: Sighting, now: float) -> dict[str, Any]:
         "run": seen.stamp.run,
         "message_id": seen.message_id,
         "waits": "delayed" if seen.kind == "retry" else "held" if seen.kind == "held" else "waiting",
-        "since": seen.at,
-        "age_s": round(now - seen.at, 3),
+        "since": seen.at or None,
+        "age_s": round(max(now - seen.at, 0.0), 3) if seen.at else None,
         "attempt": seen.attempt,
         "reason": seen.reason,
         "stamp": seen.stamp.to_dict(),
@@ -121,7 +121,7 @@ def _show(found: Sequence[Sighting], form: str) -> None:
                     seen.stamp.event,
                     seen.stamp.seq,
                     seen.attempt,
-                    ago(now - seen.at),
+                    ago(now - seen.at) if seen.at else "unknown",
                     seen.message_id,
                 )
                 for seen, item in zip(found, items, strict=True)

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from stamp.cli.output import FORMATS
-from stamp.errors import BadConfiguration
+from stamp.cli.problems import usage
+from stamp.duration import seconds
+from stamp.errors import BadConfiguration, DefinitionError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -79,6 +81,14 @@ def output_option(*formats: str, **changes: Any) -> Callable[[F], F]:
     """`-o` with the formats that a command knows."""
     known = formats or FORMATS
     return option("output", type=click.Choice(known), metavar="|".join(known), **changes)
+
+
+def length(flag: str, text: str) -> float:
+    """Seconds in the value of an option. Raises `Problem`: on a command line it is the usage that is wrong."""
+    try:
+        return seconds(text)
+    except DefinitionError as error:
+        raise usage(f"{flag}: {error.what}", fix=error.fix) from None
 
 
 def configured(setting: Setting) -> str | None:

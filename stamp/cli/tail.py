@@ -187,7 +187,7 @@ def _row(seen: Sighting) -> tuple[object, ...]:
     stamp = seen.stamp
     phase = {"forward": "running", "backward": "compensating"}.get(stamp.phase, stamp.phase)
     return (
-        datetime.fromtimestamp(seen.at, UTC).strftime("%H:%M:%S"),
+        datetime.fromtimestamp(seen.at, UTC).strftime("%H:%M:%S") if seen.at else "",
         output.status(phase if seen.kind == "progress" else seen.kind),
         stamp.run,
         stamp.workflow,

@@ -50,7 +50,7 @@ def _show(row: Record, line: Timeline, flows: Flows, form: str) -> None:
     now = time.time()
     about = {
         "run": document(row, flows, now),
-        "elapsed_ms": round((line.last - line.started) * 1000),
+        "elapsed_ms": round(line.took * 1000),
         "work_ms": round(line.work * 1000),
         "wait_ms": round(line.wait * 1000),
     }
@@ -71,7 +71,7 @@ def _print(row: Record, line: Timeline, flows: Flows, now: float) -> None:
             ("run", row.run),
             ("workflow", f"{row.workflow} v{row.stamp.version}"),
             ("status", output.status(row.status(now))),
-            ("took", f"{ago(line.last - line.started)}: {ago(line.work)} of work, {ago(line.wait)} of waiting"),
+            ("took", f"{ago(line.took)}: {ago(line.work)} of work, {ago(line.wait)} of waiting"),
         ],
     )
     output.table(
@@ -82,7 +82,8 @@ def _print(row: Record, line: Timeline, flows: Flows, now: float) -> None:
     known = flow is not None or row.stamp.phase != "forward"
     ahead = " → ".join(row.remaining(flow)) or "nothing" if known else "unknown (give --app MODULE)"
     output.heading(f"REMAINING  {ahead}")
-    output.heading(f"WOULD UNDO  {' → '.join(row.to_undo) or 'nothing'}" if not row.ended else "ENDED")
+    undo = " → ".join(row.to_undo) or "nothing"
+    output.heading(f"ENDED  {row.status(now)}" if row.ended else f"WOULD UNDO  {undo}")
 
 
 def _row(moment: Moment) -> tuple[object, ...]:

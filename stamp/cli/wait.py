@@ -16,7 +16,6 @@ from stamp.cli.command import command
 from stamp.cli.link import connected, no_journal, one_of, records, run_async, sightings
 from stamp.cli.listing import document
 from stamp.cli.problems import NO, NOT_FOUND, OK, not_found
-from stamp.duration import seconds
 from stamp.ids import is_uuid
 from stamp.ledger import Record, apply, sight
 
@@ -34,7 +33,7 @@ def wait(*, runs: tuple[str, ...], broker: str, timeout: str, form: str) -> int:
     Exit 0 when all completed, 1 when one did not (compensated, failed, held, or still running at the timeout), 4 when
     one is not known. A whole id that is not known yet is waited for.
     """
-    limit = seconds(timeout)
+    limit = settings.length("--timeout", timeout)
     found, unknown = run_async(_wait(broker, runs, limit))
     now = time.time()
     output.show(

@@ -14,6 +14,8 @@ from stamp.reading.changes import Change, changes
 Key = tuple[str, int]
 """Branch and seq: what names a hop."""
 
+ROUNDING = 0.005
+"""Seconds by which rounded times of one clock may contradict each other."""
 _DETOURS = {"retry": 1, "held": 2, "released": 3}
 
 
@@ -30,7 +32,9 @@ class Moment:
     """The path of forks it happened in; empty on the trunk."""
     at: float | None = None
     wait: float | None = None
-    """From the end of the hop before to the beginning of the work: queues, the broker, retries' pauses."""
+    """From the end of the hop before to the beginning of the work: queues, the broker, retries' pauses.
+
+    Not known where the two services' clocks contradict each other."""
     work: float | None = None
     """How long the handler took."""
     attempt: int = 1
@@ -71,6 +75,11 @@ class Timeline:
     started: float
     last: float
     """When the last hop seen ended."""
+
+    @property
+    def took(self) -> float:
+        """Seconds from the start to the end of the last hop seen; clocks that differ give none."""
+        return max(self.last - self.started, 0.0)
 
     @property
     def work(self) -> float:
@@ -123,7 +132,7 @@ def _hops(entries: Mapping[Key, Entry], stamps: Mapping[Key, Stamp], started: fl
                 service=entry.service,
                 branch=branch,
                 at=ended,
-                wait=max(ended - work - before, 0.0),
+                wait=_waited(before, ended - work),
                 work=work,
                 attempt=entry.attempt,
                 event=stamp.event if stamp else entry.emits or "",
@@ -132,6 +141,10 @@ def _hops(entries: Mapping[Key, Entry], stamps: Mapping[Key, Stamp], started: fl
             )
         )
     return hops
+
+
+def _waited(before: float, began: float) -> float | None:
+    return max(began - before, 0.0) if began > before - ROUNDING else None
 
 
 def _led_to(earlier: Entry, entry: Entry) -> bool:
@@ -160,15 +173,28 @@ def _detours(seen: Sequence[Sighting]) -> list[Moment]:
     for sighting in seen:
         if sighting.kind == "progress" or sighting.stamp.phase in ENDED:
             continue
-        # A retried message keeps its timestamp, so when it was sent again is not known.
+        # A retried message keeps its timestamp and its publisher, so when and by whom it was sent again is not in it.
         at = None if sighting.kind == "retry" else sighting.at
+        service, step = _place_of(sighting)
         found[sighting.kind, sighting.stamp.seq, sighting.attempt, at] = Moment(
             what=sighting.kind,
             seq=sighting.stamp.seq,
-            service=sighting.service,
+            step=step,
+            service=service,
             at=at,
             attempt=sighting.attempt,
             event=sighting.stamp.event,
             detail=f"{sighting.reason}: {sighting.detail}" if sighting.detail else sighting.reason,
         )
     return list(found.values())
+
+
+def _place_of(sighting: Sighting) -> tuple[str, str]:
+    """Service and step that a detour is about, from its queue; an application's own queue names neither."""
+    retried = sighting.kind == "retry"
+    queue = sighting.routing_key if retried else sighting.queue
+    service, found, step = queue.partition(f".{sighting.stamp.workflow}.")
+    if not found:
+        return ("" if retried else sighting.service), ""
+    name, _, shard = step.rpartition(".")
+    return (service if retried else sighting.service), name if name and shard.isdecimal() else step

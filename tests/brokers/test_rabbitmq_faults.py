@@ -98,7 +98,19 @@ def test_an_unknown_virtual_host_is_refused(rabbitmq: Server) -> None:
         asyncio.run(broker.open())
 
 
-@pytest.mark.parametrize("url", ["", "localhost", "http://localhost", "amqp://", "amqp://a,redis://b"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost",
+        "http://localhost",
+        "amqp://",
+        "amqp://a,redis://b",
+        "amqp://[::1",
+        "amqp://a:99999/",
+        "amqp://a:0",
+    ],
+)
 def test_what_is_no_amqp_url_is_refused_at_once(url: str) -> None:
     with pytest.raises(ProtocolMisuse):
         RabbitBroker(url)
@@ -270,6 +282,23 @@ def test_a_killed_node_loses_nothing_that_was_confirmed(breakable: Node, fast: b
 
     confirmed, seen = asyncio.run(play())
     assert confirmed - seen == set()
+
+
+def test_a_lost_consuming_connection_is_told_once_and_so_is_its_return(
+    breakable: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def play() -> None:
+        async with opened(breakable.url) as broker, queue_on(broker) as one, queue_on(broker) as other:
+            consumer, _ = await broker.consume(one), await broker.consume(other)
+            await asyncio.to_thread(breakable.restart)
+            await publish_when_back(broker, to(one))
+            await consumer.receive(1)
+
+    asyncio.run(play())
+    told = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "brokers.rabbitmq"]
+    assert [level for level, _ in told] == ["WARNING", "WARNING"]
+    assert told[0][1].startswith("lost the connection stamp (consume) to amqp://guest:***@")
+    assert told[1][1].endswith(" is back")
 
 
 def test_a_restarted_node_finds_reader_and_consumer_where_they_were(breakable: Node) -> None:

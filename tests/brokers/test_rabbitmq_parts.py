@@ -93,6 +93,7 @@ def test_an_id_that_comes_twice_in_a_burst_is_refused_the_second_time() -> None:
 def test_a_url_is_shown_without_its_password() -> None:
     assert censored("amqp://me:pa%40ss@host:1/v") == "amqp://me:***@host:1/v"
     assert censored("amqp://me@host/v") == "amqp://me@host/v"
+    assert censored("amqp://me:pass@[::1") == "amqp://me:***@[::1"
 
 
 def test_several_nodes_are_named_in_one_url() -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from click.testing import CliRunner
 
+from brokers.contract import Message
+from stamp.cli import main
+from stamp.cli.peek import document
 from stamp.ids import run_id
-from tests.cli.desk import RUN, Desk, order
+from stamp.ledger import Sighting, sight
+from stamp.reading.timeline import timeline
+from tests.cli.desk import RUN, STAMP, Desk, order
 
 ALL = ("assignment", "printing", "notification")
 
@@ -176,6 +184,55 @@ def test_without_a_journal_the_fix_is_named(desk: Desk) -> None:
     assert result.stderr.startswith("error[E065]: there is no journal on this broker")
 
 
-@pytest.mark.parametrize("wanted", ["2 weeks", "-1h", "soon"])
-def test_a_length_of_time_that_is_none_is_refused(desk: Desk, wanted: str) -> None:
-    assert desk.call("list", "--since", wanted).exit_code in {2, 78}
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list", "--since", "2 weeks"),
+        ("list", "--since", "-5s"),
+        ("wait", RUN, "--timeout", "xx"),
+        ("audit", "--older-than", "soon"),
+    ],
+)
+def test_a_length_of_time_that_is_none_is_a_wrong_usage(desk: Desk, words: tuple[str, ...]) -> None:
+    result = desk.call(*words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error[E060]: {words[-2]}: {words[-1]!r} is not a length of time")
+
+
+@pytest.mark.parametrize("url", ["amqp://[::1", "amqp://127.0.0.1:99999/"])
+def test_a_url_that_is_none_is_a_bad_configuration(folder: Path, url: str) -> None:
+    assert CliRunner().invoke(main, ["list", "--broker", url]).exit_code == 78
+
+
+def seen(stamp: dict[str, Any], exchange: str, key: str, **headers: Any) -> Sighting:
+    message = Message(body=b"{}", message_id=RUN, app_id="assignment", headers={"stamp": json.dumps(stamp), **headers})
+    sighting = sight(message, exchange, key)
+    assert sighting is not None
+    return sighting
+
+
+def test_a_retry_is_told_of_the_step_that_tries_again_not_of_the_publisher() -> None:
+    again = seen(STAMP, "stamp.delay.1s", "printing.NEW_TICKET.print", stamp_attempt=2)
+    sharded = seen(STAMP, "stamp.delay.1s", "printing.NEW_TICKET.print.7", stamp_attempt=3)
+    own = seen(STAMP, "stamp.delay.1s", "letters", stamp_attempt=4)
+    moments = timeline([seen(STAMP, "NEW_TICKET", "TicketAssigned"), again, sharded, own]).moments
+    assert [(moment.service, moment.step) for moment in moments if moment.what == "retry"] == [
+        ("printing", "print"),
+        ("printing", "print"),
+        ("", ""),
+    ]
+
+
+def test_a_wait_that_clocks_contradict_is_not_known() -> None:
+    behind = {**STAMP, "started": "2026-01-02T03:04:09.000Z"}
+    line = timeline([seen(behind, "NEW_TICKET", "TicketAssigned")])
+    assert (line.moments[1].wait, line.took) == (None, 0.0)
+
+
+def test_the_last_line_of_a_trace_says_how_the_run_ended(desk: Desk) -> None:
+    (run,) = desk.start(services=ALL, until="completed")
+    assert desk.call("trace", run).stdout.endswith("ENDED  completed\n")
+
+
+def test_a_message_without_a_time_waits_for_an_unknown_time() -> None:
+    assert document(seen(STAMP, "NEW_TICKET", "TicketAssigned"), 5.0)["age_s"] is None
