@@ -53,6 +53,9 @@ class _Transaction(_Wrapper):
         new: bool = await self._inner.first_seen(consumer, message_id, expires=expires)
         return new or self._how == "no-inbox"
 
+    async def foresee(self, consumer: str, message_ids: Sequence[str]) -> None:
+        await self._inner.foresee(consumer, message_ids)
+
     async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
         self.emitted += [publication.message.message_id for publication in publications]
         if self._how != "no-outbox":

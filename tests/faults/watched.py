@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -123,6 +123,14 @@ class WatchedTransaction:
         new = await self._inner.first_seen(consumer, message_id, expires=expires)
         self._trap.strike("inbox", "after")
         return new
+
+    async def gather(self, join: str) -> Mapping[str, bytes]:
+        """As the transaction's."""
+        return await self._inner.gather(join)
+
+    async def put_arrivals(self, join: str, rows: Mapping[str, bytes], *, expires: float | None) -> None:
+        """As the transaction's."""
+        await self._inner.put_arrivals(join, rows, expires=expires)
 
     async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
         """As the transaction's."""
