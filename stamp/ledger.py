@@ -16,7 +16,7 @@ import msgspec
 from brokers.contract import Message
 from stamp import parking
 from stamp.branching import natural, place_of, within
-from stamp.codec import attempt_of, check_header, header_text, is_timer, parse
+from stamp.codec import STAMP, attempt_of, check_header, header_text, is_timer, parse
 from stamp.errors import StampError
 from stamp.history import undo_stack, unsettled
 from stamp.layout import DELAY, HELD, undo_key
@@ -180,6 +180,11 @@ def sight(message: Message, exchange: str, routing_key: str) -> Sighting | None:
         service=str(message.headers.get(parking.SERVICE) or message.app_id or ""),
         queue=str(message.headers.get(parking.QUEUE, "")),
     )
+
+
+def unreadable(message: Message) -> bool:
+    """Whether it carries a stamp that nobody can read: `sight` passes over it, so its run may be missed."""
+    return STAMP in message.headers and not is_timer(message) and sight(message, "", "") is None
 
 
 def _legible(stamp: Stamp) -> bool:

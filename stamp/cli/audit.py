@@ -18,7 +18,7 @@ from stamp import journal, parking
 from stamp.cli import apps, output, settings
 from stamp.cli.apps import App
 from stamp.cli.command import command
-from stamp.cli.link import connected, no_journal, run_async
+from stamp.cli.link import connected, no_journal, run_async, unreadable_talk
 from stamp.cli.problems import NO, OK, PARTLY, Problem
 from stamp.cli.stores import Place, expanded, naming_options, store_option
 from stamp.layout import DELAY, HELD
@@ -144,7 +144,8 @@ async def _accounted(url: str, looking: Looking, wanted: Wanted) -> Account:
             await asyncio.sleep(looking.pause)
             again, evidence = await _look(broker, book, looking)
             account = agreed(account, again)
-    return Account([one for one in account.verdicts if wanted(one, evidence.unsent.get(one.run))])
+    chosen = [one for one in account.verdicts if wanted(one, evidence.unsent.get(one.run))]
+    return Account(chosen, unreadable=book.unreadable)
 
 
 async def _read_on(broker: Broker, book: Book) -> None:
@@ -219,6 +220,7 @@ def _show(account: Account, form: str) -> None:
         "in_flight": account.places,
         "ended_twice": [{"run": line.run, "ends": line.ends} for line in account.doubled],
         "done_twice": [line.run for line in account.equivocal],
+        "unreadable": account.unreadable,
     }
     output.show(
         form,
@@ -258,6 +260,7 @@ def _hop(item: dict[str, Any]) -> str:
 def _talk(account: Account, looking: Looking) -> None:
     sides = " + ".join(f"{account.count(fate)} {fate}" for fate in FATES)
     output.talk(f"{account.started} started = {sides}")
+    unreadable_talk(account.unreadable)
     if account.places.get("not known") and not looking.app.workflows:
         output.talk("where some of them go is not known from earlier runs: --app MODULE")
     if account.missing and not looking.stores:

@@ -15,8 +15,9 @@ from brokers.contract import Broker
 from brokers.errors import NotFound
 from brokers.registry import broker_for
 from stamp import journal
+from stamp.cli import output
 from stamp.cli.problems import NO, Problem, not_found
-from stamp.ledger import Record, Sighting, project, sight
+from stamp.ledger import Record, Sighting, project, sight, unreadable
 
 T = TypeVar("T")
 
@@ -54,11 +55,29 @@ def quieten_client() -> None:
 
 async def sightings(broker: Broker) -> list[Sighting]:
     """Everything with a stamp that the journal holds now. Raises `Problem` when there is no journal."""
+    return (await survey(broker))[0]
+
+
+async def survey(broker: Broker) -> tuple[list[Sighting], int]:
+    """`sightings`, and how many messages carry a stamp that can't be read."""
+    seen: list[Sighting] = []
+    lost = 0
     try:
-        seen = [sight(record.message, record.exchange, record.routing_key) async for record in journal.recorded(broker)]
+        async for record in journal.recorded(broker):
+            sighting = sight(record.message, record.exchange, record.routing_key)
+            if sighting is not None:
+                seen.append(sighting)
+            else:
+                lost += unreadable(record.message)
     except NotFound:
         raise no_journal() from None
-    return [sighting for sighting in seen if sighting is not None]
+    return seen, lost
+
+
+def unreadable_talk(count: int) -> None:
+    """A remark on what a command could not count."""
+    if count:
+        output.talk(f"warning: {count} unreadable: messages in the journal whose stamp can't be read are not counted")
 
 
 def no_journal() -> Problem:

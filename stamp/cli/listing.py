@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import click
 
 from stamp.cli import apps, output, settings
 from stamp.cli.command import command
-from stamp.cli.link import connected, records, run_async, sightings
+from stamp.cli.link import connected, records, run_async, survey, unreadable_talk
 from stamp.ledger import Record, Status
 from stamp.model import epoch
 from stamp.reading.describe import Flows, flow_of
@@ -45,9 +45,10 @@ def list_runs(
     flows = apps.optional(app).workflows
     now = time.time()
     oldest = now - settings.length("--since", since) if since else 0.0
+    found, lost = run_async(_records(broker))
     rows = [
         record
-        for record in run_async(_records(broker))
+        for record in found
         if (not wanted or record.status(now) in wanted)
         and workflow in {None, record.workflow}
         and epoch(record.stamp.started) >= oldest
@@ -55,12 +56,14 @@ def list_runs(
     rows.sort(key=lambda record: record.stamp.started)
     counts: Counter[str] = Counter(record.status(now) for record in rows)
     shown = rows[-limit:] if limit else rows
-    _show(shown, flows, now, dict(counts), form)
+    _show(shown, flows, now, {"counts": dict(counts), "unreadable": lost}, form)
+    unreadable_talk(lost)
 
 
-async def _records(url: str) -> list[Record]:
+async def _records(url: str) -> tuple[list[Record], int]:
     async with connected(url) as broker:
-        return list(records(await sightings(broker)).values())
+        seen, lost = await survey(broker)
+        return list(records(seen).values()), lost
 
 
 def document(record: Record, flows: Flows, now: float) -> dict[str, Any]:
@@ -92,14 +95,14 @@ def document(record: Record, flows: Flows, now: float) -> dict[str, Any]:
     }
 
 
-def _show(rows: Sequence[Record], flows: Flows, now: float, counts: dict[str, int], form: str) -> None:
+def _show(rows: Sequence[Record], flows: Flows, now: float, sums: Mapping[str, Any], form: str) -> None:
     items = [document(record, flows, now) for record in rows]
     output.show(
         form,
         "runs",
         items,
         name=lambda item: str(item["run"]),
-        more={"counts": counts},
+        more=sums,
         human=lambda: output.table(
             ("RUN", "STATUS", "WORKFLOW", "EVENT", "SEQ", "AGE", "WHY"),
             [
@@ -116,6 +119,7 @@ def _show(rows: Sequence[Record], flows: Flows, now: float, counts: dict[str, in
             ],
         ),
     )
+    counts: Mapping[str, int] = sums["counts"]
     total = sum(counts.values())
     parts = [f"{counts[status]} {status}" for status in STATUSES if counts.get(status)]
     output.talk(f"{total} runs: {', '.join(parts)}" if total else "no runs")

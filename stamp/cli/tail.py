@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -18,9 +19,12 @@ from stamp.cli import apps, output, settings
 from stamp.cli.command import command
 from stamp.cli.link import connected, no_journal, run_async
 from stamp.cli.problems import usage
-from stamp.layout import HELD
+from stamp.layout import HELD, JOURNAL
 from stamp.ledger import Sighting, sight
 from stamp.reading.text import json_text
+
+PAUSE = 0.5
+"""Seconds between two looks for a journal that is not there yet."""
 
 TAP_LIFE_MS = 60_000
 """How long a tap queue outlives a command that was killed."""
@@ -102,14 +106,15 @@ def tail(
     tap: bool,
     form: str,
 ) -> None:
-    """Follow messages with their stamps until Ctrl-C. Reads the journal, so no queue is touched.
+    """Follow messages with their stamps until Ctrl-C. Reads the journal, so no queue is touched; where there is none
+    yet, waits for the first service to start.
 
     The lines of -o jsonl hold whole stamps: `stamp decode` reads them.
     """
     exchanges = [workflow] if workflow else [flow.name for flow in apps.optional(app).newest()]
     if tap and not exchanges:
         raise usage("which exchanges?", fix="--tap needs --workflow NAME or --app MODULE")
-    source = (lambda it: _tapped(it, exchanges)) if tap else (lambda it: journal.following(it, start=_offset(start)))
+    source = (lambda it: _tapped(it, exchanges)) if tap else (lambda it: following(it, start=_offset(start)))
     printer = Printer(form, limit)
     try:
         run_async(_follow(broker, source, Filter(workflow=workflow, run=run, events=events), printer))
@@ -139,6 +144,26 @@ async def _follow(
                         return
         except NotFound:
             raise no_journal() from None
+
+
+async def following(broker: Broker, *, start: int | None, pause: float = PAUSE) -> AsyncIterator[Recorded]:
+    """The journal as it grows; where there is none yet, from the beginning of the one that comes."""
+    if not await _there(broker):
+        output.talk("there is no journal on this broker yet: waiting for a service to declare it")
+        start = start or 0
+        while not await _there(broker):  # noqa: ASYNC110  a broker has no event for a new stream
+            await asyncio.sleep(pause)
+    async with aclosing(journal.following(broker, start=start)) as records:  # type: ignore[type-var]
+        async for record in records:
+            yield record
+
+
+async def _there(broker: Broker) -> bool:
+    try:
+        await broker.end(JOURNAL)
+    except NotFound:
+        return False
+    return True
 
 
 async def _tapped(broker: Broker, exchanges: Sequence[str]) -> AsyncIterator[Recorded]:

@@ -16,7 +16,7 @@ from typing import Literal, cast
 
 from brokers.contract import Message, Recorded
 from stamp.layout import held_queue
-from stamp.ledger import Kind, Record, Sighting, apply, sight
+from stamp.ledger import Kind, Record, Sighting, apply, sight, unreadable
 from stamp.model import ENDED
 from stamp.reading.waiting import Routes
 
@@ -105,12 +105,15 @@ class Book:
     lines: dict[str, Line] = field(default_factory=dict)
     end: int = 0
     """The offset after the last record that was entered."""
+    unreadable: int = 0
+    """Messages with a stamp that can't be read: no run is accounted for by them."""
 
     def enter(self, recorded: Recorded) -> None:
         """One more record; what carries no readable stamp is passed over."""
         self.end = recorded.offset + 1
         sighting = sight(recorded.message, recorded.exchange, recorded.routing_key)
         if sighting is None:
+            self.unreadable += unreadable(recorded.message)
             return
         page = Page(sighting, recorded.offset, recorded.exchange, recorded.routing_key, recorded.message)
         line = self._line(page)
@@ -182,6 +185,8 @@ class Account:
     """The whole ledger."""
 
     verdicts: Sequence[Verdict]
+    unreadable: int = 0
+    """Messages that no run could be told from."""
 
     @property
     def started(self) -> int:

@@ -22,7 +22,7 @@ from stamp.reading.audit import Book, Evidence, agreed, judge
 from stamp.reading.waiting import Routes
 from stamp.registry import store_for
 from stamp.stores.sqlite import SQLiteStore
-from tests.cli.desk import RUN, STAMP, Desk, records
+from tests.cli.desk import ENTRY, RUN, STAMP, Desk, records
 from tests.cli.test_processes import call, serving
 from tests.cli.test_rabbitmq import _start, url
 from tests.cli.test_runs import ALL
@@ -351,6 +351,16 @@ def test_a_copy_is_not_sent_to_an_exchange_that_is_not_its_workflows(desk: Desk)
     before = len(recorded(desk))
     result = desk.call(*AUDIT, *REISSUE)
     assert (result.exit_code, len(recorded(desk)) - before) == (1, 0)
+
+
+def test_a_message_whose_older_history_is_broken_is_counted_as_unreadable(desk: Desk) -> None:
+    desk.start()
+    broken = {**STAMP, "seq": 2, "history": [{**ENTRY, "at": "yesterday"}, {**ENTRY, "seq": 2}]}
+    message = Message(body=b"{}", message_id=RUN, headers={"stamp": json.dumps(broken)})
+    published(desk, Publication("NEW_TICKET", "TicketAssigned", message))
+    assert desk.document("list")["unreadable"] == desk.document(*AUDIT)["unreadable"] == 1
+    assert "warning: 1 unreadable" in desk.call("list").stderr
+    assert "warning: 1 unreadable" in desk.call(*AUDIT).stderr
 
 
 def test_without_a_journal_audit_names_the_fix(desk: Desk) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import aclosing
 
 import pytest
 
+from brokers.contract import Exchange, Message, Publication
+from brokers.memory import MemoryBroker
+from stamp import journal
+from stamp.cli import tail
 from tests.cli.desk import Desk
 from tests.cli.test_runs import ALL
 
@@ -65,6 +71,27 @@ def test_tail_shows_messages_and_its_lines_can_be_decoded(desk: Desk) -> None:
     ]
     decoded = desk.call("decode", "-", "-o", "name", input=lines)
     assert decoded.stdout.split() == [run] * 4
+
+
+def test_tail_waits_for_the_journal_and_misses_nothing_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    async def play() -> list[bytes]:
+        broker = MemoryBroker()
+        await broker.open()
+        async with aclosing(tail.following(broker, start=None, pause=0.001)) as records:  # type: ignore[type-var]
+            first = asyncio.ensure_future(anext(records))
+            while "waiting" not in (told := capsys.readouterr().err):  # noqa: ASYNC110 (a remark sets no event)
+                await asyncio.sleep(0)
+            assert told.count("\n") == 1
+            await broker.declare([Exchange("NEW_TICKET"), *journal.parts(["NEW_TICKET"])])
+            await broker.publish_all([_note(b"1"), _note(b"2")])
+            return [(await first).message.body, (await anext(records)).message.body]
+
+    assert asyncio.run(play()) == [b"1", b"2"]
+    assert capsys.readouterr().err == ""
+
+
+def _note(body: bytes) -> Publication:
+    return Publication("NEW_TICKET", "TicketCreated", Message(body=body, message_id=body.decode()))
 
 
 def test_tail_filters_by_workflow_run_and_event(desk: Desk) -> None:
