@@ -45,7 +45,8 @@ def _noted(moment: Moment) -> str:
     if moment.what in {"held", "released"}:
         return f"{moment.what}: {moment.detail}" if moment.detail else moment.what
     outcome = "" if moment.what == "ok" else f" {moment.what}"
-    return f"{moment.step}{outcome}, {ago(moment.work or 0)} after {ago(moment.wait or 0)} of waiting"
+    waited = "" if moment.wait is None else f" after {ago(moment.wait)} of waiting"
+    return f"{moment.step}{outcome}, {ago(moment.work or 0)}{waited}"
 
 
 def lanes(drawn: Sequence[Message]) -> list[str]:
