@@ -33,12 +33,12 @@ class Chain(Protocol):
 
 
 @contextmanager
-def rabbitmq(url: str | None) -> Iterator[str]:
+def rabbitmq(url: str | None, *, plugins: tuple[str, ...] = ()) -> Iterator[str]:
     """The broker that was named, or a private node for the time of the block."""
     if url is not None:
         yield url
         return
-    with Node() as node:
+    with Node(plugins=plugins) as node:
         yield node.url
 
 

@@ -54,6 +54,16 @@ def panels(results: Mapping[str, Any]) -> Iterator[Panel]:
         ]
         title = "no store" if store == "none" else f"store: {store}"
         yield Panel(f"Four hops on RabbitMQ, {title}: hops a second (more is better)", bars)
+    yield from _peers_and_latency(results)
+
+
+def _peers_and_latency(results: Mapping[str, Any]) -> Iterator[Panel]:
+    if peers := results.get("peers", {}).get("peers"):
+        bars = [Bar(name, figures["hops_s"], ours=name.startswith("stamped")) for name, figures in peers.items()]
+        yield Panel("The same chain on other frameworks: hops a second (more is better)", bars)
+    if chains := results.get("latency", {}).get("chains"):
+        bars = [Bar(name, figures["p50_ms"], ours=name.startswith("stamped")) for name, figures in chains.items()]
+        yield Panel("One ticket at a time, four hops: p50 in ms (less is better)", bars)
 
 
 def svg(results: Mapping[str, Any]) -> str:
@@ -81,4 +91,8 @@ def _drawn(panel: Panel, top: int) -> Iterator[str]:
             f'width="{bar.row["median"] * scale:.1f}" height="16" rx="2"/>'
         )
         yield f'<line class="r" x1="{low:.1f}" y1="{middle}" x2="{high:.1f}" y2="{middle}"/>'
-        yield f'<text x="{high + 8:.1f}" y="{y + 12}">{bar.row["median"]:,.0f}</text>'
+        yield f'<text x="{high + 8:.1f}" y="{y + 12}">{_told(bar.row["median"])}</text>'
+
+
+def _told(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks import plot
-from benchmarks.machine import CHEAP_FSYNC_US
+from benchmarks import tables as shown
+from benchmarks.tables import about
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "benchmarks.json"
@@ -18,7 +19,10 @@ BEGIN = "<!-- measured: written by python -m benchmarks -->"
 END = "<!-- end of measured -->"
 
 Results = dict[str, Any]
-"""`codec`: what `codec.run` gives; `chain`: for each store what `chain.run` gives."""
+"""A section a command, as its `run` gives it; `chain` holds one for each store, `growth` one for each question."""
+
+NESTED = ("chain", "growth")
+"""Sections whose parts are measured one by one: what was not measured again keeps its figures."""
 
 
 def load(path: Path = RESULTS) -> Results:
@@ -28,9 +32,9 @@ def load(path: Path = RESULTS) -> Results:
 
 
 def merged(old: Results, new: Results) -> Results:
-    """`new` over `old`: a store that was not measured again keeps its figures."""
-    chain = {**old.get("chain", {}), **new.get("chain", {})}
-    return {**old, **new, **({"chain": chain} if chain else {})}
+    """`new` over `old`: a part that was not measured again keeps its figures."""
+    parts = {name: {**old.get(name, {}), **new[name]} for name in NESTED if name in new}
+    return {**old, **new, **parts}
 
 
 def save(new: Results, path: Path = RESULTS) -> None:
@@ -53,16 +57,22 @@ def written_into(page: str, text: str) -> str:
 
 def tables(results: Results) -> str:
     """Every figure as Markdown."""
-    parts = [*_codec(results["codec"])] if "codec" in results else []
-    for store, section in results.get("chain", {}).items():
-        parts += _chain(store, section)
+    parts = [*shown.targets(results)] if "targets" in results else []
+    for name, table in SECTIONS.items():
+        if name in results:
+            parts += table(results[name])
     return "\n".join(parts)
+
+
+def _chains(stores: Mapping[str, Any]) -> Iterator[str]:
+    for store, section in stores.items():
+        yield from _chain(store, section)
 
 
 def _codec(section: Mapping[str, Any]) -> Iterator[str]:
     yield "### The stamp alone"
     yield ""
-    yield _about(section, f"{section['rounds']} rounds of {section['hops_per_round']} hops a length")
+    yield about(section, f"{section['rounds']} rounds of {section['hops_per_round']} hops a length")
     yield ""
     yield "| entries in the history | stamp | µs of CPU a hop | min | max |"
     yield "|--:|--:|--:|--:|--:|"
@@ -82,7 +92,7 @@ def _codec(section: Mapping[str, Any]) -> Iterator[str]:
 def _chain(store: str, section: Mapping[str, Any]) -> Iterator[str]:
     yield f"### Four hops on RabbitMQ, {'without a store' if store == 'none' else f'with a store: {store}'}"
     yield ""
-    yield _about(section, f"{section['rounds']} rounds of {section['runs_per_round']} runs each, alternating")
+    yield about(section, f"{section['rounds']} rounds of {section['runs_per_round']} runs each, alternating")
     yield ""
     yield "| chain | hops/s | min | max | client CPU a hop | broker CPU a hop | to bare | to bare, by CPU |"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|"
@@ -101,19 +111,11 @@ def _chain(store: str, section: Mapping[str, Any]) -> Iterator[str]:
             yield ""
 
 
-def _about(section: Mapping[str, Any], how: str) -> str:
-    facts = section["machine"]
-    libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
-    server = f", RabbitMQ {facts['rabbitmq']}" if "rabbitmq" in facts else ""
-    return (
-        f"{section['date']}, {how}. {facts['cores']} cores ({facts['processor']}), load {facts['load']}, "
-        f"{facts['memory_gib']} GiB, {facts['system']}, Python {facts['python']}{server}, {libraries}."
-        f"{_disk(facts.get('fsync_us'))}"
-    )
-
-
-def _disk(fsync_us: float | None) -> str:
-    if fsync_us is None:
-        return ""
-    cheap = " (unusually cheap: a real disk takes milliseconds)" if fsync_us < CHEAP_FSYNC_US else ""
-    return f" Writing 4 KiB and `fsync`: {fsync_us:.0f} µs{cheap}."
+SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+    "codec": _codec,
+    "chain": _chains,
+    "latency": shown.latency,
+    "peers": shown.peers,
+    "growth": shown.growth,
+    "command": shown.command,
+}
