@@ -1,4 +1,9 @@
-"""The workflow that the fault tests run: four steps, three services, some runs that are refused, some tries that fail.
+"""The workflow that the fault tests run: a fork, a join and an end, some runs that are refused, some tries that fail.
+
+        accept -+- pay ------+- settle - ship - file
+                +- reserve --+
+
+A quarter of the runs is refused: in a branch, so that the join turns the other, or behind the join.
 
 What a run leaves behind follows from its number alone, so the end state without any fault is known exactly.
 """
@@ -7,11 +12,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
-from stamp import Fail, Hop, RetryLater, Service, Step, Workflow
+from stamp import All, Fail, Hop, RetryLater, Service, Step, Workflow, merge
 
 SERVICES = ("shop", "bank", "depot")
 Row = tuple[int, str, str]
@@ -22,7 +27,7 @@ class Order(msgspec.Struct, kw_only=True):
     """The state of a run."""
 
     number: int
-    seen: int = 0
+    seen: Annotated[int, merge("sum")] = 0
 
 
 class Placed(msgspec.Struct):
@@ -34,6 +39,14 @@ class Accepted(msgspec.Struct):
 
 
 class Paid(msgspec.Struct):
+    number: int
+
+
+class Reserved(msgspec.Struct):
+    number: int
+
+
+class Settled(msgspec.Struct):
     number: int
 
 
@@ -62,6 +75,11 @@ def refused(number: int) -> bool:
     return number % 4 == 3
 
 
+def refused_late(number: int) -> bool:
+    """It finds out behind the join."""
+    return number % 8 == 7
+
+
 def rejected_once(number: int) -> bool:
     """The bank asks for another try the first time."""
     return number % 5 == 2
@@ -78,8 +96,12 @@ def expected(count: int) -> dict[str, Counter[Row]]:
 
 def _trail(number: int) -> Iterator[tuple[str, str, str]]:
     yield from (("shop", "order", "place"), ("shop", "accept", "do"), ("bank", "pay", "do"))
-    if refused(number):
+    if refused(number) and not refused_late(number):
         yield from (("bank", "pay", "undo"), ("shop", "accept", "undo"))
+        return
+    yield from (("depot", "reserve", "do"), ("bank", "settle", "do"))
+    if refused_late(number):
+        yield from (("depot", "reserve", "undo"), ("bank", "pay", "undo"), ("shop", "accept", "undo"))
     else:
         yield from (("depot", "ship", "do"), ("shop", "file", "do"))
 
@@ -107,7 +129,9 @@ def workflow(tag: str) -> Workflow:
         steps=[
             Step("accept", service=shop, on=Placed, emits=Accepted, undo=True, retry=retry),
             Step("pay", service=bank, on=Accepted, emits=Paid, undo=True, retry=retry),
-            Step("ship", service=depot, on=Paid, emits=Shipped, retry=retry),
+            Step("reserve", service=depot, on=Accepted, emits=Reserved, undo=True, retry=retry),
+            Step("settle", service=bank, on=All(Paid, Reserved), emits=Settled, retry=retry),
+            Step("ship", service=depot, on=Settled, emits=Shipped, retry=retry),
             Step("file", service=shop, on=Shipped, emits=Filed, retry=retry),
         ],
     )
@@ -165,11 +189,27 @@ def _bank(made: Service, flow: Workflow, desk: _Desk) -> None:
     async def refund(hop: Hop[Order]) -> None:
         await desk.undo(hop, "pay")
 
+    @made.step(flow, "settle")
+    async def settle(event: object, hop: Hop[Order]) -> Settled:
+        await desk.do(hop, "settle")
+        return Settled(hop.state.number)
+
 
 def _depot(made: Service, flow: Workflow, desk: _Desk) -> None:
+    @made.step(flow, "reserve")
+    async def reserve(event: Accepted, hop: Hop[Order]) -> Reserved:
+        await desk.do(hop, "reserve")
+        if refused(event.number) and not refused_late(event.number):
+            raise Fail("sold out")
+        return Reserved(event.number)
+
+    @made.undo(flow, "reserve")
+    async def unreserve(hop: Hop[Order]) -> None:
+        await desk.undo(hop, "reserve")
+
     @made.step(flow, "ship")
-    async def ship(event: Paid, hop: Hop[Order]) -> Shipped:
+    async def ship(event: Settled, hop: Hop[Order]) -> Shipped:
         await desk.do(hop, "ship")
         if refused(event.number):
-            raise Fail("sold out")
+            raise Fail("broken on the way")
         return Shipped(event.number)

@@ -43,6 +43,8 @@ class Point:
 
 
 FORWARD = ("decode", "begin", "inbox", "handler", "outbox", "commit", "publish", "confirm", "forget", "ack")
+JOIN = ("gather", "arrival")
+"""What a join reads and writes in its transaction, next to inbox and outbox."""
 START = ("begin", "outbox", "commit", "publish", "confirm", "forget")
 RELAY = ("claim", "publish", "confirm", "forget", "flush")
 """`forget` hands confirmed ids to the store, which may buffer them; `flush` deletes what it buffered."""
@@ -50,7 +52,7 @@ RELAY = ("claim", "publish", "confirm", "forget", "flush")
 _SIDES = ("before", "after")
 POINTS: tuple[Point, ...] = (
     *(Point("forward", place, side) for place in FORWARD for side in _SIDES),
-    *(Point("forward", "undo", side) for side in _SIDES),
+    *(Point("forward", place, side) for place in ("undo", *JOIN) for side in _SIDES),
     *(Point("start", place, side) for place in START for side in _SIDES),
     *(Point("relay", place, side) for place in RELAY for side in _SIDES),
 )

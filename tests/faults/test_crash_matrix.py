@@ -22,6 +22,7 @@ HERE = (
     "forward after commit",
     "forward before confirm",
     "forward before ack",
+    "forward after arrival",
     "start after commit",
     "relay after claim",
 )
@@ -36,7 +37,7 @@ def test_a_service_on_sqlite_that_dies_loses_and_doubles_nothing(
     assert account == Account.sound(ORDERS)
 
 
-@pytest.mark.parametrize("point", map(Point.parse, HERE[1:]), ids=str)
+@pytest.mark.parametrize("point", [*map(Point.parse, HERE[1:])], ids=str)
 def test_a_service_on_postgres_that_dies_loses_and_doubles_nothing(
     point: Point, rabbitmq: Server, postgres: str, tmp_path: Path, drawn: Lines
 ) -> None:

@@ -87,7 +87,10 @@ class WatchedStore:
 
 
 class WatchedTransaction:
-    """A transaction; meets `inbox` and `outbox`. The rows of a savepoint are in the table when it ends."""
+    """A transaction; meets `inbox`, `outbox`, and at a join `gather` and `arrival`.
+
+    The rows of a savepoint are in the table when it ends.
+    """
 
     def __init__(self, inner: Transaction, trap: Trap) -> None:
         self._inner = inner
@@ -126,11 +129,16 @@ class WatchedTransaction:
 
     async def gather(self, join: str) -> Mapping[str, bytes]:
         """As the transaction's."""
-        return await self._inner.gather(join)
+        self._trap.strike("gather", "before")
+        rows = await self._inner.gather(join)
+        self._trap.strike("gather", "after")
+        return rows
 
     async def put_arrivals(self, join: str, rows: Mapping[str, bytes], *, expires: float | None) -> None:
         """As the transaction's."""
+        self._trap.strike("arrival", "before")
         await self._inner.put_arrivals(join, rows, expires=expires)
+        self._trap.strike("arrival", "after")
 
     async def emit(self, publications: Sequence[Publication], *, run: str) -> None:
         """As the transaction's."""
