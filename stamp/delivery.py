@@ -28,7 +28,6 @@ from stamp.decision import (
     Forward,
     Hold,
     Outcome,
-    Position,
     Undone,
     decide,
     refusal,
@@ -220,7 +219,7 @@ class Road:
         hop: Hop[Any] = Hop(arrival.workflow, arrival.stamp, position, local=tx, trace=trace)
         began = self.clock.now()
         if position.step.undo and not isinstance(self.store, NoStore):
-            await self._once_a_visit(tx, hop, position)
+            await self._once_a_visit(tx, hop, trip)
         if position.action == "undo":
             await handler(hop)
             outcome: Outcome = Undone(state=_state(hop, arrival.workflow))
@@ -231,18 +230,24 @@ class Road:
         trip.position = msgspec.structs.replace(position, ms=max(0, round((self.clock.now() - began) * 1000)))
         return outcome
 
-    async def _once_a_visit(self, tx: Transaction, hop: Hop[Any], position: Position) -> None:
+    async def _once_a_visit(self, tx: Transaction, hop: Hop[Any], trip: Trip) -> None:
         """An action that can be undone leaves a mark, as does an undo that comes before it: a late copy is refused.
 
-        The inbox tells messages apart; this tells that another message asks for the same visit of the step.
+        The inbox tells messages apart; this tells that another message asks for the same visit of the step. A twin that
+        another process handles right now shows here first: looked at again, the inbox knows it.
         """
+        position = sure(trip.position)
         marks = f"{self.station.queue}|done"
         fresh = await tx.first_seen(marks, hop.action_key, expires=expires_of(hop.stamp))
-        if position.action == "do" and not fresh:
-            raise ActionRefused(
-                f"visit of step {position.step.name!r} in run {hop.run_id} is done or undone already",
-                fix="another copy of the message was handled, or its undo came first: drop this one",
-            )
+        if fresh or position.action == "undo":
+            return
+        if not trip.doubted:
+            trip.doubted = True
+            raise StoreUnavailable("another message settles this visit of the step now: look again")
+        raise ActionRefused(
+            f"visit of step {position.step.name!r} in run {hop.run_id} is done or undone already",
+            fix="another copy of the message was handled, or its undo came first: drop this one",
+        )
 
     async def _follow(self, tx: Transaction, trip: Trip, outcome: Outcome, cause: BaseException | None = None) -> None:
         arrival = sure(trip.arrival)

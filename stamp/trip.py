@@ -48,6 +48,8 @@ class Trip:
     messages: list[Publication] = field(default_factory=list)
     rows: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     """What a join notes when this trip goes forward."""
+    doubted: bool = False
+    """Another message seemed to settle the same visit: looked at once more before it is refused."""
 
 
 def expires_of(stamp: Stamp) -> float | None:
