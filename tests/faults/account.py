@@ -1,7 +1,8 @@
-"""What a play left behind, counted from two sides: the services' rows by direct SQL, the runs by the journal."""
+"""What a play left behind, seen from three sides: rows by direct SQL, the ends in the journal, the audit."""
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,6 +13,8 @@ from stamp import journal
 from stamp.layout import JOURNAL
 from stamp.ledger import sight
 from stamp.model import ENDED
+from stamp.reading import audit
+from stamp.reading.audit import Book, Evidence, judge
 from tests.faults import orders
 from tests.faults.places import Place
 
@@ -40,14 +43,28 @@ async def drawn(broker: Broker, places: Mapping[str, Place], *, tag: str, count:
     rows = {name: await place.rows() for name, place in places.items()}
     ends = await terminals(broker, tag, since)
     wrong = [n for n in range(count) if orders.outcome(n) not in {phase for phase, _ in ends.get(n, ())}]
+    book = await audited(broker, tag, since)
     left = sum([await place.outbox() for place in places.values()]) + await waiting(broker, work_queues(tag))
     return Account(
         started=sum(1 for _, step, _ in rows["shop"] if step == "order"),
         ended=len(ends),
         held=await waiting(broker, held_queues(tag)),
-        doubled=sum((rows[name] - want[name]).total() for name in want) + sum(len(each) - 1 for each in ends.values()),
-        missing=sum((want[name] - rows[name]).total() for name in want) + len(wrong) + left,
+        doubled=sum((rows[name] - want[name]).total() for name in want)
+        + sum(len(each) - 1 for each in ends.values())
+        + len(book.doubled),
+        missing=sum((want[name] - rows[name]).total() for name in want) + len(wrong) + left + len(book.missing),
     )
+
+
+async def audited(broker: Broker, tag: str, since: int) -> audit.Account:
+    """What `stamp audit` finds of the play: nothing is young any more, and what waits is in the queues."""
+    book, name = Book(), orders.full_name("ORDER", tag)
+    async for record in journal.recorded(broker, start=since):
+        sighting = sight(record.message, record.exchange, record.routing_key)
+        if sighting is not None and sighting.stamp.workflow == name:
+            book.enter(record)
+    depths = {queue: await broker.depth(queue) for queue in queues(tag)}
+    return judge(book, Evidence(depths=depths), now=time.time(), older_than=0)
 
 
 async def terminals(broker: Broker, tag: str, since: int) -> dict[int, set[tuple[str, str]]]:

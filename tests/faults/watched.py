@@ -35,7 +35,10 @@ class WatchedCodec:
 
 
 class WatchedStore:
-    """A store; meets `begin`, `commit`, `forget`, `claim` and `flush`. Claims are leased for `lease` seconds."""
+    """A store; meets `begin`, `commit` (of outbox rows), `forget`, `claim` and `flush`.
+
+    Claims are leased for `lease` seconds.
+    """
 
     def __init__(self, inner: Store, trap: Trap, lease: float) -> None:
         self._inner = inner
@@ -52,9 +55,12 @@ class WatchedStore:
         self._trap.strike("begin", "before")
         async with self._inner.begin() as tx:
             self._trap.strike("begin", "after")
-            yield WatchedTransaction(tx, self._trap)
-            self._trap.strike("commit", "before")
-        self._trap.strike("commit", "after")
+            watched = WatchedTransaction(tx, self._trap)
+            yield watched
+            if watched.emits:
+                self._trap.strike("commit", "before")
+        if watched.emits:
+            self._trap.strike("commit", "after")
 
     async def sent(self, message_ids: Sequence[str]) -> None:
         """As the store's."""
@@ -97,6 +103,8 @@ class WatchedTransaction:
         self._trap = trap
         self._inside = False
         self._emitted = False
+        self.emits = False
+        """Whether anything was written to the outbox: a commit without it leaves nothing behind to be relayed."""
 
     @property
     def native(self) -> Any:
@@ -144,7 +152,7 @@ class WatchedTransaction:
         """As the transaction's."""
         self._trap.strike("outbox", "before")
         await self._inner.emit(publications, run=run)
-        self._emitted = True
+        self._emitted = self.emits = True
         if not self._inside:
             self._trap.strike("outbox", "after")
 
