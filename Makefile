@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 PROOF_CASES ?= 20000
-.PHONY: proof help env servers demo test test-fast test-faults check bench docs clean
+.PHONY: proof help env servers demo test test-fast test-faults check bench bench-guard docs clean
 
 help: ## these lines
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,9 +52,11 @@ check: env ## ruff, mypy, pyright, arrows, generated docs
 	$(BIN)/python -m docs.generate --check
 	$(BIN)/python -m pytest -q tests/house
 
-bench: env servers ## measure the codec and the chain, and rewrite docs/benchmarks.md
-	$(BIN)/python -m benchmarks codec
-	$(BIN)/python -m benchmarks chain
+bench: env servers ## measure everything in about eight minutes, and rewrite docs/benchmarks.md
+	$(BIN)/python -m benchmarks targets
+
+bench-guard: env ## has a hop become dearer than benchmarks/baseline.json?
+	$(BIN)/python -m benchmarks guard
 
 docs: env ## write the generated parts of docs/ again
 	$(BIN)/python -m docs.generate

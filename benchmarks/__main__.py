@@ -76,9 +76,8 @@ def _add_more(commands: Any, shared: argparse.ArgumentParser) -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Measure what the words ask for."""
     given = list(sys.argv[1:] if words is None else words)
-    for line in [given] if given else [["codec"], ["chain"]]:
-        options = parser().parse_args(line)
-        options.measure(options)
+    options = parser().parse_args(given or ["targets"])
+    options.measure(options)
 
 
 def _codec(options: argparse.Namespace) -> None:

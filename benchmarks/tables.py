@@ -147,7 +147,7 @@ def _history(_name: str, section: Section) -> Iterator[str]:
 
 def _inbox(name: str, section: Section) -> Iterator[str]:
     store = name.partition(" ")[2]
-    yield about(section, f"{section['rounds']} rounds of {section['runs_per_round']} runs each, alternating, {store}")
+    yield f"{section['rounds']} rounds of {section['runs_per_round']} runs each, alternating, load {_load(section)}."
     yield ""
     yield f"| inbox, {store} | hops/s | min | max | client CPU a hop | written a hop | to empty | by CPU |"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|"
@@ -156,11 +156,20 @@ def _inbox(name: str, section: Section) -> Iterator[str]:
         hops, full = figures["hops_s"], state == "full"
         yield (
             f"| {label} | **{hops['median']:.0f}** | {hops['min']:.0f} | {hops['max']:.0f} "
-            f"| {figures['client_us']['median']:.0f} µs | {figures['written_kib']['median']:.1f} KiB "
+            f"| {figures['client_us']['median']:.0f} µs | {_written(store, figures)} "
             f"| **{section['ratio_full_to_empty'] if full else 1:.2f}** "
             f"| {section['cpu_ratio_full_to_empty'] if full else 1:.2f} |"
         )
     yield ""
+
+
+def _load(section: Section) -> float:
+    return float(section["machine"]["load"])
+
+
+def _written(store: str, figures: Section) -> str:
+    """What the process itself wrote; a database server writes for it."""
+    return f"{figures['written_kib']['median']:.1f} KiB" if store == "sqlite" else "–"
 
 
 def _memory(name: str, section: Section) -> Iterator[str]:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from benchmarks import chain, machine
 from benchmarks.measure import listener, ratio, rows
 from benchmarks.peers.contenders import CONTENDERS, Peer
-from benchmarks.peers.environment import LAST_WORDS, PYTHON, ROOT, prepare
+from benchmarks.peers.environment import PYTHON, ROOT, last_words, prepare
 from benchmarks.progress import say
 
 PATIENCE = 180.0
@@ -40,7 +40,7 @@ def run(url: str, *, runs: int, rounds: int, names: Sequence[str] | None = None)
         for peer in [one for one in present if one.name not in missing]:
             say(f"peers: round {turn + 1} of {rounds}, {peer.name}")
             try:
-                sample, versions[peer.name] = _one(peer, url, runs)
+                sample, versions[peer.name] = run_once(peer, url, runs)
             except Failed as error:
                 missing[peer.name] = str(error)
             else:
@@ -72,7 +72,8 @@ def _of(name: str, found: dict[str, Any]) -> dict[str, float]:
     return {other: ratio(found[name], figures, "hops_s") for other, figures in found.items() if other != name}
 
 
-def _one(peer: Peer, url: str, runs: int) -> tuple[Sample, dict[str, str]]:
+def run_once(peer: Peer, url: str, runs: int) -> tuple[Sample, dict[str, str]]:
+    """One round of one contender in a process of its own, and the versions that took part. Raises `Failed`."""
     broker = None if peer.database else listener(urlsplit(url).port or 5672)
     place = os.environ["POSTGRES_URL"] if peer.database else url
     python = sys.executable if peer.ours else str(PYTHON)
@@ -82,6 +83,6 @@ def _one(peer: Peer, url: str, runs: int) -> tuple[Sample, dict[str, str]]:
     except subprocess.TimeoutExpired:
         raise Failed(f"did not end within {PATIENCE:.0f} s") from None
     if done.returncode:
-        raise Failed(f"ended with {done.returncode}: {done.stderr[-LAST_WORDS:].strip()}")
+        raise Failed(f"ended with {done.returncode}: {last_words(done.stderr)}")
     told = json.loads(done.stdout.splitlines()[-1])
     return told["sample"], told["versions"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -28,7 +29,13 @@ def _installed(peer: str, packages: Sequence[str]) -> str:
         return ""
     say(f"peers: installing {peer}")
     done = _pip("install", "--quiet", *packages)
-    return "" if done.returncode == 0 else (done.stderr or done.stdout)[-LAST_WORDS:].strip()
+    return "" if done.returncode == 0 else last_words(done.stderr or done.stdout)
+
+
+def last_words(text: str) -> str:
+    """The end of what a process printed, without places of this machine and addresses: it is shown on a page."""
+    plain = re.sub(r"https?://\S+|(?<![\w.])/[\w./-]+", "…", text)
+    return plain.strip()[-LAST_WORDS:]
 
 
 def _pip(*words: str) -> subprocess.CompletedProcess[str]:
