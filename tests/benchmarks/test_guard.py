@@ -17,8 +17,9 @@ def test_no_hop_needs_more_instructions_or_calls_than_the_baseline_allows(counte
     assert guard.dearer(counted, known["counts"], guard.counts_margin(known)) == []
 
 
-def test_counting_again_comes_to_the_same(counted: guard.Figures) -> None:
-    assert guard.counts() == counted
+def test_counting_again_comes_to_the_same_within_a_percent(counted: guard.Figures) -> None:
+    again = guard.counts()
+    assert {work: pytest.approx(figures, rel=0.01) for work, figures in counted.items()} == again
 
 
 def test_a_hop_that_is_a_quarter_dearer_is_told() -> None:
