@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stamp.model import Entry, Fail, RetryLater, Stamp
     from stamp.retry import Retry
     from stamp.service import Service
+    from stamp.style import FrontController, Orchestrator, Stamped, Stateless
     from stamp.workflow import All, Each, Step, Workflow
 
 __version__ = "0.1.0"
@@ -24,12 +25,16 @@ _HOMES = {
     "Each": "stamp.workflow",
     "Entry": "stamp.model",
     "Fail": "stamp.model",
+    "FrontController": "stamp.style",
     "Hop": "stamp.hop",
     "Joined": "stamp.joining",
+    "Orchestrator": "stamp.style",
     "Retry": "stamp.retry",
     "RetryLater": "stamp.model",
     "Service": "stamp.service",
     "Stamp": "stamp.model",
+    "Stamped": "stamp.style",
+    "Stateless": "stamp.style",
     "Step": "stamp.workflow",
     "Workflow": "stamp.workflow",
     "merge": "stamp.merging",
@@ -40,12 +45,16 @@ __all__ = [
     "Each",
     "Entry",
     "Fail",
+    "FrontController",
     "Hop",
     "Joined",
+    "Orchestrator",
     "Retry",
     "RetryLater",
     "Service",
     "Stamp",
+    "Stamped",
+    "Stateless",
     "Step",
     "Workflow",
     "merge",

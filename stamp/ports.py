@@ -8,12 +8,58 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from brokers.contract import Clock, Publication
 from stamp.events import Event
 
-__all__ = ["Clock", "Foresight", "Observer", "OutOfTime", "Store", "Transaction", "sleep", "within"]
+__all__ = [
+    "Bookkeeping",
+    "Books",
+    "Clock",
+    "Foresight",
+    "LedgerRow",
+    "Observer",
+    "OutOfTime",
+    "Store",
+    "Transaction",
+    "sleep",
+    "within",
+]
+
+
+class LedgerRow(NamedTuple):
+    """One run in the ledger of its owner. The field order is the order of the columns; times are epoch seconds.
+
+    `record` is all that is known of the run; the columns before it are drawn from it, so that SQL can ask for them.
+    """
+
+    run: str
+    workflow: str
+    version: int
+    status: str
+    """Derived, without the moment: never `overdue`, which only a clock can tell (`deadline`, `ended`)."""
+    event: str
+    seq: int
+    done: tuple[str, ...]
+    """Names of the finished steps, in order."""
+    current: tuple[str, ...]
+    """Names of the steps that have their turn now."""
+    remaining: tuple[str, ...]
+    to_undo: tuple[str, ...]
+    """Names of the steps that would be undone, first to undo first."""
+    attempts: int
+    """Tries of all finished hops together."""
+    error: str
+    """`Type: message`; empty when nothing went wrong."""
+    started: float
+    deadline: float | None
+    updated: float
+    """When the run was last heard of."""
+    ended: float | None
+    expires: float | None
+    """When the row of an ended run may be pruned; `None` keeps it."""
+    record: bytes
 
 
 class Observer(Protocol):
@@ -80,6 +126,49 @@ class Foresight(Protocol):
         ...
 
 
+@runtime_checkable
+class Bookkeeping(Protocol):
+    """What the transaction of a store that keeps a ledger offers besides."""
+
+    async def read_runs(self, runs: Sequence[str]) -> Mapping[str, bytes]:
+        """The records of these runs, as far as there are any, and nobody else's until this transaction ends.
+
+        Another transaction that reads one of these runs waits, whether there is a row or not. The runs of one call are
+        locked in one order, whatever order they are given in.
+        """
+        ...
+
+    async def write_runs(self, rows: Sequence[LedgerRow]) -> None:
+        """Write rows, each in place of the one of its run."""
+        ...
+
+
+@runtime_checkable
+class Books(Protocol):
+    """What a store that keeps a ledger offers besides: reading it, outside a transaction."""
+
+    async def ledger(
+        self,
+        *,
+        runs: Sequence[str] | None = None,
+        prefix: str = "",
+        workflow: str | None = None,
+        statuses: Sequence[str] = (),
+        overdue: float | None = None,
+        limit: int = 1000,
+    ) -> Sequence[LedgerRow]:
+        """Up to `limit` rows, those that started last first (of equals, the greater run id).
+
+        Each argument narrows: these runs, runs whose id begins with `prefix` (taken literally), one workflow, these
+        statuses; `overdue` asks for runs that have not ended and whose deadline lies before that moment.
+        """
+        ...
+
+    async def counts(self, workflow: str | None = None) -> Mapping[str, int]:
+        """How many runs have each status; statuses that none has are left out."""
+        ...
+
+
 class Store(Protocol):
     """A service's local database as the toolkit uses it. Shared by the tasks of a process and by several processes."""
 
@@ -136,7 +225,7 @@ class Store(Protocol):
         ...
 
     async def prune(self, now: float, *, limit: int = 1000) -> int:
-        """Delete up to `limit` inbox rows, and as many arrivals, expired before `now` (epoch seconds); the count."""
+        """Delete up to `limit` inbox rows, arrivals and ledger rows each, expired before `now` (seconds); the count."""
         ...
 
 

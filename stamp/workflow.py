@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from stamp.duration import seconds
@@ -13,19 +12,24 @@ from stamp.linting import Finding, Subject, lint
 from stamp.patterns import Pattern, pattern_of
 from stamp.schema import Contract, drift, frozen
 from stamp.step import All, Branches, Each, Step, checked_name, place, service_name
+from stamp.style import FrontController, Orchestrator, Stamped, Stateless, Style
 from stamp.table import Table
 
-__all__ = ["HOP_GUARD", "All", "Each", "Stamped", "Step", "Style", "Workflow", "service_name"]
+__all__ = [
+    "HOP_GUARD",
+    "All",
+    "Each",
+    "FrontController",
+    "Orchestrator",
+    "Stamped",
+    "Stateless",
+    "Step",
+    "Style",
+    "Workflow",
+    "service_name",
+]
 
 HOP_GUARD = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Stamped:
-    """The message itself owns the workflow's state: the whole stamp travels."""
-
-
-Style = Stamped
 
 
 class Workflow:

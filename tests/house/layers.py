@@ -15,6 +15,7 @@ ROWS: dict[int, tuple[str, ...]] = {
     ),
     2: (
         "stamp.step",
+        "stamp.style",
         "stamp.linting",
         "stamp.patterns",
         "stamp.table",

@@ -1,0 +1,48 @@
+"""Who owns the state of a workflow's runs: the message, a service with a ledger, or nobody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stamp.step import service_name
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """The message itself: the whole stamp travels, and there is nobody to ask or to wait for."""
+
+    name = "stamp"
+    owner: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrontController:
+    """A domain service keeps the ledger; the others forward by themselves, report to it, and it walks runs back."""
+
+    owner: str
+    name = "front-controller"
+
+    def __post_init__(self) -> None:
+        service_name(self.owner)
+
+
+@dataclass(frozen=True, slots=True)
+class Orchestrator:
+    """A dedicated service keeps the ledger and sends every message of a run: forward and back."""
+
+    owner: str
+    name = "orchestrator"
+
+    def __post_init__(self) -> None:
+        service_name(self.owner)
+
+
+@dataclass(frozen=True, slots=True)
+class Stateless:
+    """Nobody: identity travels, each service knows what it did, and status is a question to all of them."""
+
+    name = "stateless"
+    owner: None = None
+
+
+Style = Stamped | FrontController | Orchestrator | Stateless
