@@ -13,8 +13,9 @@ import msgspec
 from benchmarks import machine, profiles, tickets
 from benchmarks.measure import no_collector, ratio, row
 from brokers.contract import Message, Publication
+from stamp.beginning import begin
 from stamp.codec import Arrival, Codec
-from stamp.decision import Decision, Done, Position, begin, decide
+from stamp.decision import Decision, Done, Position, decide
 from stamp.hop import Hop
 from stamp.outgoing import publications
 from stamp.seal import HmacKey, KeyRing

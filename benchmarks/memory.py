@@ -26,7 +26,8 @@ from benchmarks.stamped import StampedChain
 from brokers.contract import Publication
 from stamp.codec import STAMP, Codec
 from stamp.ids import run_id
-from stamp.ledger import Record, apply, sight
+from stamp.ledger import Record, apply
+from stamp.sighting import sight
 
 WAVE = 500
 """Runs that are under way together."""

@@ -18,8 +18,8 @@ from benchmarks import tickets
 from benchmarks.tickets import Start
 from brokers.contract import Publication
 from stamp import Service
+from stamp.beginning import begin
 from stamp.codec import Codec
-from stamp.decision import begin
 from stamp.ids import run_id
 from stamp.layout import end_key
 from stamp.outgoing import publications

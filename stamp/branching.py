@@ -27,6 +27,11 @@ def fork_of(parent: str | None, step: str, visit: int) -> str:
     return f"{_before(parent)}{step}:{visit}"
 
 
+def fork_after(parent: str | None, last: str) -> str:
+    """The same from `step:visit`, the form in which a slim stamp names the last step."""
+    return f"{_before(parent)}{last}"
+
+
 def branch_of(fork: str, child: int, children: int) -> str:
     """The path of one child of a fork."""
     return f"{fork}.{child}/{children}"

@@ -34,6 +34,8 @@ from stamp.model import ENDED, FORMAT, Stamp, encoded_size, epoch
 from stamp.nesting import depth_exceeds
 from stamp.schema import entry_checker, header_checker
 from stamp.seal import KeyRing
+from stamp.style import Stateless
+from stamp.window import as_seen
 from stamp.workflow import Workflow
 
 STAMP = "stamp"
@@ -96,10 +98,8 @@ class Codec:
         _check_identity(message, stamp)
         written = stamp.version
         workflow = served(stamp, versions)
-        if stamp.trail is None:
-            raise StampInvalid(f"{workflow.label} carries its history in the stamp, and there is none")
         lifts = versions[max(versions)].upcasters
-        stamp = lifted(stamp, workflow, lifts)
+        stamp = as_seen(lifted(stamp, workflow, lifts), workflow)
         if stamp.seq >= workflow.hop_guard and stamp.phase == "forward":
             raise Looping(
                 f"{stamp.seq} hops and still going forward; the hop guard of {workflow.label} is {workflow.hop_guard}",
@@ -232,7 +232,7 @@ def check_header(stamp: Stamp) -> None:
     if not entry_checker().is_valid(entry):
         raise StampInvalid(f"history[-1]: {entry_checker().explain(entry)}")
     _check_time("history[-1].at", entry["at"])
-    if entry["seq"] != stamp.seq and stamp.branch is None:
+    if entry["seq"] != stamp.seq and stamp.branch is None and stamp.owner is None:
         raise StampInvalid(f"seq is {stamp.seq}, but the last entry has {entry['seq']}")
 
 
@@ -292,6 +292,8 @@ def _check_identity(message: Message, stamp: Stamp) -> None:
 
 
 def _check_state(stamp: Stamp, workflow: Workflow) -> None:
+    if isinstance(workflow.style, Stateless):
+        return
     checker = workflow.contract.state
     if not checker.is_valid(stamp.state):
         raise StateInvalid(f"state of {workflow.label}: {checker.explain(stamp.state)}")

@@ -17,7 +17,7 @@ In a branch that will be joined, `failed` and "none is left" are reported to the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, assert_never
 
 import msgspec
@@ -27,9 +27,10 @@ from stamp.codec import Timer
 from stamp.errors import OutputInvalid, UndeclaredEvent
 from stamp.evolution import newest
 from stamp.history import fold, past_pivot, to_settle, undo_stack, visit_of
-from stamp.ids import first_message, next_message, watch_message
+from stamp.ids import next_message
 from stamp.layout import end_key, undo_key
 from stamp.model import FORMAT, Action, Entry, Stamp, encoded_size, epoch, timestamp
+from stamp.style import Stateless
 from stamp.workflow import Step, Workflow
 
 KEEP_LIMIT = 1024
@@ -107,14 +108,19 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
 Outcome = Done | Undone | Failed | Broken
 
 
+Kind = Literal["event", "end", "undo", "word", "timer", "report"]
+"""What a message is: a fact, a run's end, the command to undo, a branch's word to its join, the time, an account."""
+
+
 class Next(msgspec.Struct, frozen=True, kw_only=True):
     """A message to send on the workflow's exchange."""
 
+    kind: Kind
     routing_key: str
     type: str
     message_id: str
-    event: object | None
-    """The payload; `None` is an empty object."""
+    event: object | None = None
+    """The payload; `None` is an empty object. Of a report: the list of payloads that its owner shall send on."""
     mandatory: bool = True
     stamp: Stamp | None = None
     """The stamp that it carries, where that is not the decision's own."""
@@ -150,46 +156,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     stamp: Stamp
     settle: Settle
     messages: tuple[Next, ...] = ()
-
-
-def begin(workflow: Workflow, event: object, *, run: str, state: Mapping[str, Any], now: float) -> Decision:
-    """The first stamp of a run and the message that starts it."""
-    if type(event) is not workflow.start:
-        raise UndeclaredEvent(
-            f"{workflow.label} starts with {workflow.start.__name__}, not {type(event).__name__}",
-            fix=f"pass a {workflow.start.__name__}",
-        )
-    values: dict[str, Any] = {
-        "stamp": FORMAT,
-        "workflow": workflow.name,
-        "version": workflow.version,
-        "run": run,
-        "started": timestamp(now),
-        "phase": "forward",
-        "event": workflow.start.__name__,
-        "seq": 0,
-        "state": dict(state),
-    }
-    if workflow.deadline is not None:
-        values["deadline"] = timestamp(now + workflow.deadline)
-    name = workflow.start.__name__
-    first = Next(routing_key=name, type=name, message_id=first_message(run), event=event)
-    return Decision(stamp=Stamp(values, b"[]"), settle=Forward(), messages=(first,))
-
-
-def watched(decision: Decision, queue: str) -> Decision:
-    """A run's beginning with a timer that comes to `queue` at its deadline; runs without one need none."""
-    deadline = decision.stamp.deadline
-    if deadline is None:
-        return decision
-    timer = Next(
-        routing_key=queue,
-        type="timer:run",
-        message_id=watch_message(decision.stamp.run),
-        event=None,
-        timer=Timer(due=int(epoch(deadline) * 1000)),
-    )
-    return msgspec.structs.replace(decision, messages=(*decision.messages, timer))
+    entry: msgspec.Raw | None = None
+    """The hop's entry, where the history does not travel: for the notes of a service that nobody else keeps."""
 
 
 def decide(workflow: Workflow, stamp: Stamp, at: Position, outcome: Outcome, now: float) -> Decision:
@@ -263,6 +231,7 @@ def _forward(workflow: Workflow, stamp: Stamp, at: Position, done: Done, now: fl
     if isinstance(done.event, list):
         return Decision(stamp=after, settle=Forward(), messages=_items(after, at, entry.visit, done.event))
     message = Next(
+        kind="end" if ended else "event",
         routing_key=end_key("completed") if ended else str(name),
         type=after.event,
         message_id=next_message(at.message_id, step.name, "do", stamp.branch or ""),
@@ -277,6 +246,7 @@ def _items(after: Stamp, at: Position, visit: int, events: Sequence[object]) -> 
     fork = fork_of(after.branch, at.step.name, visit)
     return tuple(
         Next(
+            kind="event",
             routing_key=after.event,
             type=after.event,
             message_id=next_message(at.message_id, at.step.name, "do", after.branch or "", n),
@@ -324,7 +294,7 @@ def _turn(workflow: Workflow, stamp: Stamp, at: Position, outcome: Failed | Brok
     entry = entry_of(stamp, at, outcome.entry, now, undo=partly)
     error = error_of(at.step, outcome.type, outcome.reason, now)
     turned = stamp.appended(entry, {"stamp": newest(FORMAT, stamp.format), "phase": "backward", "error": error})
-    join = _join(workflow, turned, at)
+    join = join_of(workflow, turned, at)
     return walk_back(workflow, turned, at) if join is None else _reported(turned, at, join)
 
 
@@ -354,41 +324,50 @@ def _settled(stamp: Stamp, at: Position, now: float) -> Stamp:
 
 def walk_back(workflow: Workflow, stamp: Stamp, at: Position) -> Decision:
     """The next undo in reverse order; when none is left the end, or in a branch the word to its join."""
-    stack = undo_stack(stamp)
-    if not stack:
-        join = _join(workflow, stamp, at)
+    step = next_undo(workflow, stamp, at)
+    if step is None:
+        join = join_of(workflow, stamp, at)
         return _compensated(stamp, at) if join is None else _reported(stamp, at, join)
-    step = workflow.step(stack[-1].step)
     back = stamp.having({"event": step.event, "phase": "backward"})
-    return Decision(stamp=back, settle=Forward(), messages=(_undo(back, at, step),))
+    return Decision(stamp=back, settle=Forward(), messages=(undo_of(step, _next_id(stamp, at)),))
+
+
+def next_undo(workflow: Workflow, stamp: Stamp, at: Position) -> Step | None:
+    """The step to undo next: by the history, or where nobody keeps one, by the table."""
+    if isinstance(workflow.style, Stateless):
+        return workflow.table.undone_before(at.step, stamp.branch)
+    stack = undo_stack(stamp)
+    return workflow.step(stack[-1].step) if stack else None
 
 
 def _compensated(stamp: Stamp, at: Position) -> Decision:
     ended = stamp.having({"phase": "compensated"})
-    notice = Next(
-        routing_key=end_key("compensated"),
-        type=ended.event,
-        message_id=_next_id(stamp, at),
-        event=None,
-        mandatory=False,
+    return Decision(stamp=ended, settle=Forward(), messages=(compensated_notice(ended, _next_id(stamp, at)),))
+
+
+def compensated_notice(ended: Stamp, message_id: str) -> Next:
+    """Tells that nothing of a run is left to undo."""
+    return Next(
+        kind="end", routing_key=end_key("compensated"), type=ended.event, message_id=message_id, mandatory=False
     )
-    return Decision(stamp=ended, settle=Forward(), messages=(notice,))
 
 
 def _reported(stamp: Stamp, at: Position, join: Step) -> Decision:
     """A branch that failed, or has nothing left to undo, says so where its arrival is waited for."""
-    return Decision(stamp=stamp, settle=Forward(), messages=(_undo(stamp, at, join),))
+    word = msgspec.structs.replace(undo_of(join, _next_id(stamp, at)), kind="word")
+    return Decision(stamp=stamp, settle=Forward(), messages=(word,))
 
 
-def _undo(stamp: Stamp, at: Position, step: Step) -> Next:
-    return Next(routing_key=undo_key(step.name), type=f"undo:{step.name}", message_id=_next_id(stamp, at), event=None)
+def undo_of(step: Step, message_id: str) -> Next:
+    """The command to undo a step."""
+    return Next(kind="undo", routing_key=undo_key(step.name), type=f"undo:{step.name}", message_id=message_id)
 
 
 def _next_id(stamp: Stamp, at: Position) -> str:
     return next_message(at.message_id, at.step.name, at.action, stamp.branch or "")
 
 
-def _join(workflow: Workflow, stamp: Stamp, at: Position) -> Step | None:
+def join_of(workflow: Workflow, stamp: Stamp, at: Position) -> Step | None:
     """The join that waits for this branch; `None` on the trunk and in independent branches."""
     forks = depth(stamp.branch)
     return workflow.table.join_around(at.step, forks) if forks else None

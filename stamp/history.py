@@ -54,14 +54,16 @@ def to_settle(stamp: Stamp, step: Step) -> Entry | None:
 
 def past_pivot(stamp: Stamp) -> bool:
     """Whether a step ran after which there is no way back."""
-    return any(entry.pivot and entry.outcome in PASSED for entry in stamp.history)
+    return bool(stamp.past.get("pivot")) or any(entry.pivot and entry.outcome in PASSED for entry in stamp.history)
 
 
 def visit_of(stamp: Stamp, step: Step) -> int:
     """Which visit of the step this is, from 1. Steps outside loops don't cost a look at the history."""
     if step.max_visits == 1:
         return 1
-    return 1 + max((entry.visit for entry in stamp.history if entry.step == step.name and not entry.undoes), default=0)
+    known = int(stamp.past.get("visits", {}).get(step.name, 0))
+    visits = (entry.visit for entry in stamp.history if entry.step == step.name and not entry.undoes)
+    return 1 + max(visits, default=known)
 
 
 def kept_for(stamp: Stamp, step: Step) -> dict[str, Any]:

@@ -54,6 +54,11 @@ def join_message(run: str, fork: str) -> str:
     return _uuid5(run, f"join|{fork}")
 
 
+def command_message(run: str, branch: str, seq: int) -> str:
+    """The id of an owner's command to undo the hop `seq` of a branch; -1 stands for the end of the way back."""
+    return _uuid5(run, f"command|{branch}|{seq}")
+
+
 def repaired_message(held: str, step: str, operation: str, content: str, branch: str = "") -> str:
     """The id that a repair by hand of a held message goes on from: the same when the same repair is repeated.
 

@@ -24,12 +24,23 @@ import msgspec
 
 from stamp.branching import Place
 from stamp.codec import Arrival, Timer, parse
-from stamp.decision import Decision, Forward, Hold, Next, Position, can_turn, entry_of, error_of, walk_back
+from stamp.decision import (
+    Decision,
+    Forward,
+    Hold,
+    Next,
+    Position,
+    can_turn,
+    entry_of,
+    error_of,
+    next_undo,
+    walk_back,
+)
 from stamp.errors import DefinitionError, Equivocation
-from stamp.history import undo_stack
 from stamp.ids import join_message, next_message
 from stamp.merging import merge_stamps, policies_of
 from stamp.model import Stamp
+from stamp.slim import report, without_history
 from stamp.workflow import Workflow
 
 BASE = "base"
@@ -160,10 +171,10 @@ class _Join:
             due = int((self.now + step.timeout) * 1000)
             self.messages.append(
                 Next(
+                    kind="timer",
                     routing_key="",
                     type=f"timer:{step.name}",
                     message_id=next_message(self._id, step.name, "timer", self.place.parent or ""),
-                    event=None,
                     stamp=stamp,
                     timer=Timer(due=due, fork=self.place.fork),
                 )
@@ -246,10 +257,12 @@ class _Join:
         row, stamp = self.rows[name], self._stamp(name)
         if stamp.phase != "backward":
             stamp = stamp.having({"phase": "backward", "error": self.rows[JOIN].error or self._late()})
-        walking = bool(undo_stack(stamp))
+        at = Position(step=self.at.step, action="undo", message_id=row.message)
+        walking = next_undo(self.workflow, stamp, at) is not None
         self._put(name, Row("walking" if walking else "back", msgspec.Raw(stamp.to_json()), message=row.message))
+        if self.way == "fired" and self.workflow.style.owner is not None:
+            self.messages.append(report(without_history(stamp), None, at))
         if walking:
-            at = Position(step=self.at.step, action="undo", message_id=row.message)
             decision = walk_back(self.workflow, stamp, at)
             self.messages += [msgspec.structs.replace(one, stamp=decision.stamp) for one in decision.messages]
 

@@ -12,6 +12,12 @@ HELD = "stamp.held"
 JOURNAL = "stamp.journal"
 DELAY = "stamp.delay."
 
+REPORT = "report"
+"""The first word of the routing keys of reports."""
+
+RELEASED = "released."
+"""Before a service's name: the routing key of the notice that a held message went on."""
+
 OVERDUE = "overdue"
 """The routing key of the notice that a run has not ended by its deadline."""
 
@@ -82,6 +88,38 @@ def delay_exchange(pause: float) -> str:
 def undo_key(step: str) -> str:
     """The routing key of a step's undo."""
     return f"undo.{step}"
+
+
+def report_key(step: str) -> str:
+    """The routing key under which a finished hop is reported to the owner of its run."""
+    return f"{REPORT}.{step}"
+
+
+def ledger_queue(owner: str, workflow: str) -> str:
+    """Where the owner of a workflow's runs hears of every finished hop, and of every message that is held."""
+    return f"{owner}.{workflow}.ledger"
+
+
+def ledger_parts(workflow: Workflow) -> list[Declarable]:
+    """The owner's queue; nothing in styles without one. Everybody declares it, so that no report is ever lost."""
+    owner = workflow.style.owner
+    if owner is None:
+        return []
+    queue = ledger_queue(owner, workflow.name)
+    keys = [key for name in dict.fromkeys([owner, *workflow.services]) for key in (name, f"{RELEASED}{name}")]
+    return [
+        *held_parts(owner),
+        Exchange(workflow.name),
+        Queue(
+            name=queue,
+            dead_letter_exchange=HELD,
+            dead_letter_key=owner,
+            delivery_limit=DELIVERY_LIMIT,
+            at_least_once=True,
+        ),
+        Binding(queue, workflow.name, f"{REPORT}.#"),
+        *(Binding(queue, HELD, key) for key in keys),
+    ]
 
 
 def end_key(outcome: str) -> str:

@@ -1,60 +1,31 @@
 """One row a run, projected from the messages that carry its stamps.
 
 `apply` is indifferent to order and to duplicates: the row shows the furthest sighting of the run, whatever came
-first. Pure; the journal's readers, the test bench and a front controller feed it.
+first. Where stamps carry no history, their reports are put together into one. Pure; the journal's readers, the test
+bench, front controllers and orchestrators feed it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
-from brokers.contract import Message
-from stamp import parking
-from stamp.branching import natural, place_of, within
-from stamp.codec import STAMP, attempt_of, check_header, header_text, is_timer, parse
-from stamp.errors import StampError
+from stamp.branching import fork_after, natural, place_of, within
+from stamp.codec import parse
 from stamp.history import undo_stack, unsettled
-from stamp.layout import DELAY, HELD, undo_key
-from stamp.model import ENDED, Entry, Stamp, epoch
+from stamp.layout import undo_key
+from stamp.model import ENDED, Entry, Stamp, epoch, timestamp
+from stamp.sighting import Sighting
 from stamp.workflow import Workflow
 
-Kind = Literal["progress", "released", "retry", "held"]
+Seat = tuple[str, int]
+"""Where an entry stands: its branch (empty on the trunk) and its `seq`."""
+
 Status = Literal["running", "retrying", "overdue", "compensating", "completed", "compensated", "failed", "held"]
-
-_RANK: dict[Kind, int] = {"progress": 0, "released": 1, "retry": 2, "held": 3}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
-    """One message of a run, seen on an exchange."""
-
-    stamp: Stamp
-    kind: Kind
-    at: float
-    """Epoch seconds: when it was written, or when it was held or released."""
-    attempt: int
-    message_id: str
-    routing_key: str
-    reason: str = ""
-    detail: str = ""
-    service: str = ""
-    queue: str = ""
-
-    @property
-    def order(self) -> tuple[int, float, int, int]:
-        """Later facts of a run compare greater. Retries carry the moment of the first sending: the attempt tells."""
-        ended = 1 if self.stamp.phase in ENDED else 0
-        return (self.stamp.seq + ended, self.at, _RANK[self.kind], self.attempt)
-
-    @property
-    def branch(self) -> str:
-        """The branch it was seen in; empty on the trunk."""
-        return self.stamp.branch or ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +38,10 @@ class Record:
     digests: frozenset[tuple[str, int, str]] = frozenset()
     equivocal: bool = False
     """The same hop was seen with two different contents."""
+    entries: Mapping[Seat, bytes] = field(default_factory=dict)
+    """Finished hops as JSON, as far as they were reported: where stamps carry no history."""
+    hints: Mapping[Seat, Entry] = field(default_factory=dict)
+    """Finished hops as slim stamps suggest them: their steps, and nothing that they kept."""
 
     @property
     def latest(self) -> Sighting:
@@ -101,11 +76,17 @@ class Record:
     @property
     def done(self) -> tuple[Entry, ...]:
         """The finished hops of the trunk and of all open branches, oldest first."""
+        if self.entries or self.hints:
+            return self._reported()
         current = self.current
         if len(current) < 2:  # noqa: PLR2004
             return self.stamp.history
         found = {(entry.seq, entry.branch or ""): entry for head in current for entry in head.stamp.history}
         return tuple(found[key] for key in sorted(found))
+
+    def _reported(self) -> tuple[Entry, ...]:
+        found = {**self.hints, **{seat: _entry(text) for seat, text in self.entries.items()}}
+        return tuple(found[seat] for seat in sorted(found, key=lambda seat: (seat[1], natural(seat[0]))))
 
     @property
     def to_undo(self) -> tuple[str, ...]:
@@ -154,80 +135,139 @@ def _is_past(head: Sighting, seq: int) -> bool:
     return head.stamp.seq > seq or head.stamp.phase in ENDED
 
 
-def sight(message: Message, exchange: str, routing_key: str) -> Sighting | None:
-    """What a message on an exchange says about its run; `None` when it carries no readable stamp, or only the time."""
-    if is_timer(message):
-        return None
-    try:
-        stamp = parse(header_text(message))
-        check_header(stamp)
-    except StampError:
-        return None
-    if not _legible(stamp):
-        return None
-    kind = _kind(exchange, routing_key)
-    noted = message.headers.get(parking.AT)
-    at = noted / 1000 if isinstance(noted, int) else float(message.timestamp or 0)
-    return Sighting(
-        stamp=stamp,
-        kind=kind,
-        at=at,
-        attempt=attempt_of(message),
-        message_id=message.message_id,
-        routing_key=routing_key,
-        reason=str(message.headers.get(parking.REASON, "")),
-        detail=str(message.headers.get(parking.DETAIL, "")),
-        service=str(message.headers.get(parking.SERVICE) or message.app_id or ""),
-        queue=str(message.headers.get(parking.QUEUE, "")),
-    )
-
-
-def unreadable(message: Message) -> bool:
-    """Whether it carries a stamp that nobody can read: `sight` passes over it, so its run may be missed."""
-    return STAMP in message.headers and not is_timer(message) and sight(message, "", "") is None
-
-
-def _legible(stamp: Stamp) -> bool:
-    """Whether all of the history can be read. Others write it, and a service looks at its newest entry only."""
-    try:
-        return all(epoch(entry.at) is not None for entry in stamp.history)
-    except (msgspec.DecodeError, ValueError):
-        return False
-
-
-def _kind(exchange: str, routing_key: str) -> Kind:
-    if exchange == HELD:
-        return "released" if routing_key.startswith(parking.RELEASED) else "held"
-    return "retry" if exchange.startswith(DELAY) else "progress"
-
-
 def apply(record: Record | None, sighting: Sighting) -> Record:
     """The row after one more sighting. Applying it again, or in another order, gives the same row."""
     if record is None:
         record = Record(run=sighting.stamp.run, heads={sighting.branch: sighting})
-    if sighting.kind == "progress" and not _is_report(sighting):
-        record = _fenced(record, sighting)
+    if sighting.kind == "progress" and not _is_word(sighting):
+        record = _hinted(_fenced(record, sighting), sighting)
     known = record.heads.get(sighting.branch)
     if known is not None and known.order >= sighting.order:
         return record
     return replace(record, heads={**record.heads, sighting.branch: sighting})
 
 
-def _is_report(sighting: Sighting) -> bool:
+def _is_word(sighting: Sighting) -> bool:
     """Whether a branch only tells its join how it is: the join's answer carries the same hop once more."""
     stamp = sighting.stamp
-    if stamp.branch is None or stamp.phase != "backward":
+    if stamp.branch is None or stamp.phase != "backward" or sighting.is_report:
         return False
     return sighting.routing_key not in {undo_key(entry.step) for entry in undo_stack(stamp)}
 
 
 def _fenced(record: Record, sighting: Sighting) -> Record:
     stamp = sighting.stamp
+    if sighting.is_report:
+        return _reported(record, stamp)
     content = blake2b(stamp.to_json(), digest_size=8).hexdigest()
     place = (f"{stamp.branch or ''}|{stamp.phase}", stamp.seq, content)
     same_hop = {digest for branch, seq, digest in record.digests if (branch, seq) == place[:2]}
     equivocal = record.equivocal or bool(same_hop - {content})
     return replace(record, digests=record.digests | {place}, equivocal=equivocal)
+
+
+def _reported(record: Record, stamp: Stamp) -> Record:
+    """With the entry of a report, which is fenced by branch and `seq`: equal ones must be the same."""
+    raw = stamp.raw_history()
+    if not raw:
+        return record
+    text = bytes(raw[-1])
+    entry = _entry(text)
+    seat = _seat(entry)
+    known = record.entries.get(seat)
+    if known is None:
+        return replace(record, entries={**record.entries, seat: text})
+    return replace(record, equivocal=record.equivocal or _entry(known) != entry)
+
+
+def _hinted(record: Record, sighting: Sighting) -> Record:
+    """With the step that a slim stamp names as the last."""
+    stamp = sighting.stamp
+    last = str(stamp.past.get("last", ""))
+    if sighting.is_report or not last or stamp.phase not in {"forward", "completed"}:
+        return record
+    step, _, visit = last.rpartition(":")
+    branch = _emitted_in(stamp.branch, last)
+    hint = Entry(
+        seq=stamp.seq,
+        step=step,
+        service=sighting.service,
+        at=timestamp(sighting.at),
+        outcome="ok",
+        branch=branch,
+        visit=int(visit) if visit.isdecimal() else 1,
+    )
+    return replace(record, hints={**record.hints, (branch or "", stamp.seq): hint})
+
+
+def _emitted_in(branch: str | None, last: str) -> str | None:
+    """The branch of the step behind a message: that of the message, unless it is an item of the fork just opened."""
+    if branch is None:
+        return None
+    place = place_of(branch)
+    return place.parent if place.fork == fork_after(place.parent, last) else branch
+
+
+def _entry(text: bytes) -> Entry:
+    return msgspec.json.decode(text, type=Entry)
+
+
+class _Seen(msgspec.Struct):
+    """A sighting as it is stored."""
+
+    stamp: msgspec.Raw
+    kind: Any
+    at: float
+    attempt: int
+    message_id: str
+    routing_key: str
+    reason: str
+    detail: str
+    service: str
+    queue: str
+
+
+class _Stored(msgspec.Struct, omit_defaults=True):
+    """A record as it is stored."""
+
+    run: str
+    heads: dict[str, _Seen]
+    digests: list[tuple[str, int, str]] = []
+    equivocal: bool = False
+    entries: list[msgspec.Raw] = []
+
+
+def dump(record: Record) -> bytes:
+    """The record as JSON, for a table. What slim stamps only hint at is left out: an owner gets reports."""
+    heads = {branch: _Seen(msgspec.Raw(head.stamp.to_json()), *_plain(head)) for branch, head in record.heads.items()}
+    entries = [msgspec.Raw(text) for text in record.entries.values()]
+    return msgspec.json.encode(_Stored(record.run, heads, sorted(record.digests), record.equivocal, entries))
+
+
+def load(data: bytes) -> Record:
+    """A record that `dump` has written."""
+    stored = msgspec.json.decode(data, type=_Stored)
+    entries = {_seat(_entry(bytes(text))): bytes(text) for text in stored.entries}
+    return Record(
+        run=stored.run,
+        heads={branch: _head(seen) for branch, seen in stored.heads.items()},
+        digests=frozenset(stored.digests),
+        equivocal=stored.equivocal,
+        entries=entries,
+    )
+
+
+def _seat(entry: Entry) -> Seat:
+    return (entry.branch or "", entry.seq)
+
+
+def _plain(head: Sighting) -> list[Any]:
+    return [getattr(head, name) for name in _Seen.__struct_fields__[1:]]
+
+
+def _head(seen: _Seen) -> Sighting:
+    values = {name: getattr(seen, name) for name in _Seen.__struct_fields__[1:]}
+    return Sighting(stamp=parse(bytes(seen.stamp)), **values)
 
 
 def project(sightings: Iterable[Sighting]) -> dict[str, Record]:

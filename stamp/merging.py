@@ -19,7 +19,9 @@ POLICIES: tuple[Policy, ...] = ("error", "max", "min", "sum", "union")
 KEYWORD = "x-merge"
 """The keyword of a member's JSON Schema that names its policy: readable in every language."""
 
-_OWN = frozenset({"workflow", "version", "run", "started", "phase", "event", "seq", "branch", "state", "base", "error"})
+_OWN = frozenset(
+    {"workflow", "version", "run", "started", "phase", "event", "seq", "branch", "state", "base", "error", "past"}
+)
 """Members of a stamp that are settled by the format, not merged."""
 
 _ABSENT = object()
@@ -154,8 +156,18 @@ def merge_stamps(base: Stamp, stamps: Sequence[Stamp], policies: Mapping[str, Po
     for stamp in stamps:
         version = newest(version, stamp.format)
     own = {name: value for name, value in base.values.items() if name in _OWN}
-    seq = base.folded + len(trail)
+    seq = base.seq + sum(stamp.seq - base.seq for stamp in stamps)
+    own |= _united_past(base, stamps)
     return Stamp({**own, **others, "stamp": version}, base.trail).with_trail(trail, {"state": state, "seq": seq})
+
+
+def _united_past(base: Stamp, stamps: Sequence[Stamp]) -> dict[str, Any]:
+    """In styles whose history stays with an owner: the visits that any branch has counted."""
+    visits: dict[str, int] = {}
+    for stamp in stamps:
+        for step, count in stamp.past.get("visits", {}).items():
+            visits[step] = max(count, visits.get(step, 0))
+    return {"past": {**base.past, "visits": visits}} if visits else {}
 
 
 def _others(stamp: Stamp) -> dict[str, Any]:

@@ -149,6 +149,11 @@ class Stamp:
         return self.values.get("owner")
 
     @property
+    def past(self) -> Mapping[str, Any]:
+        """What a step must know of a history that does not travel: `last`, `visits`, `pivot`. Empty in stamp style."""
+        return self.values.get("past") or {}
+
+    @property
     def state(self) -> dict[str, Any]:
         """The workflow's own data, as plain values. Treat it as read-only."""
         state: dict[str, Any] = self.values["state"]

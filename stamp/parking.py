@@ -19,7 +19,7 @@ import msgspec
 from brokers.contract import Message, Publication
 from brokers.framesize import refusal
 from stamp.codec import ATTEMPT, CARRIED, STAMP
-from stamp.layout import HELD
+from stamp.layout import HELD, RELEASED
 
 REASON = "stamp_held_reason"
 DETAIL = "stamp_held_detail"
@@ -32,7 +32,6 @@ EXCHANGE = "stamp_held_exchange"
 KEY = "stamp_held_key"
 TRACE = "stamp_held_trace"
 """Where in the code the handler's exception came from: frames alone, no values. Absent when no handler raised."""
-RELEASED = "released."
 DETAIL_LIMIT = 2000
 TRACE_LIMIT = 2048
 """Bytes."""

@@ -6,7 +6,7 @@ steps that consume it. Pure.
 
 from __future__ import annotations
 
-from stamp.branching import START, Place, branch_of, depth, fork_of, place_of
+from stamp.branching import START, Place, branch_of, depth, fork_after, fork_of, place_of
 from stamp.codec import Arrival, timer_of
 from stamp.decision import Position, Role
 from stamp.errors import StampInvalid
@@ -104,6 +104,8 @@ def _opened(workflow: Workflow, stamp: Stamp) -> Place:
 
 def _fork(workflow: Workflow, stamp: Stamp) -> str:
     """The fork at the last step that ran; entries that repairs wrote name no step."""
+    if "last" in stamp.past:
+        return fork_after(stamp.branch, str(stamp.past["last"]))
     known = workflow.table.steps
     last = next((entry for entry in reversed(stamp.history) if entry.step in known), None)
     return fork_of(stamp.branch, START, 1) if last is None else fork_of(stamp.branch, last.step, last.visit)

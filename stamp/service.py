@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from brokers.contract import Broker, Declarable
+from stamp.beginning import begin, watched
 from stamp.codec import Codec
-from stamp.decision import begin, watched
 from stamp.errors import DefinitionError, NotRunning, OutputInvalid
 from stamp.events import RunStarted
 from stamp.ids import run_id as new_run_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stamp.branching import START
+from stamp.branching import START, Place, place_of
 from stamp.errors import DefinitionError
 from stamp.step import Step
 
@@ -61,6 +61,51 @@ class Table:
     def closed_by(self, join: Step) -> tuple[str, ...]:
         """The events that open the fork which the join closes."""
         return tuple(fork for fork, closing in self.joins.items() if closing is join)
+
+    def undone_before(self, step: Step, branch: str | None) -> Step | None:
+        """The step that is undone next when nobody knows which ran: the nearest before `step`, in its branch.
+
+        Where there is a choice of ways, those that were not taken are among them: their services know.
+        """
+        order = [one for one in self._in_order() if one.undo or one is step]
+        if branch is not None:
+            inside = self._branch(place_of(branch))
+            order = [one for one in order if one.name in inside or one is step]
+        before = order[: order.index(step)] if step in order else order
+        return before[-1] if before else None
+
+    def _in_order(self) -> list[Step]:
+        """The steps, each behind all that may run before it."""
+        found: list[Step] = []
+        waiting = list(self.steps.values())
+        while waiting:
+            ready = [one for one in waiting if not self._needs(one, waiting)]
+            found += ready or waiting
+            waiting = [one for one in waiting if one not in found]
+        return found
+
+    def _needs(self, step: Step, others: Sequence[Step]) -> bool:
+        emitted = {output for other in others if other is not step for output in other.outputs}
+        return any(event in emitted for event in step.events)
+
+    def _branch(self, place: Place) -> set[str]:
+        """The steps of one branch of a fork: from the child's first step to where the branches meet."""
+        first = self.consumers[self._opening(place)]
+        child = first[0] if first[0].each else first[place.child]
+        context = self.contexts[child.name]
+        found, events = {child.name}, list(child.outputs)
+        while events:
+            for step in self.after(events.pop()):
+                if step.name not in found and self.contexts[step.name][: len(context)] == context:
+                    found.add(step.name)
+                    events.extend(step.outputs)
+        return found
+
+    def _opening(self, place: Place) -> str:
+        """The event that opened a fork, by the step that emitted it."""
+        name = place.fork.rpartition("|")[2].rpartition(":")[0]
+        emitted = self.steps[name].outputs if name in self.steps else tuple(self.consumers)
+        return next(event for event in emitted if self.forks(event))
 
     def join_around(self, step: Step, depth: int) -> Step | None:
         """The join that closes the `depth`-th fork around a step; `None` when its branches are independent."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from brokers.contract import Broker
 from stamp import journal
 from stamp.layout import JOURNAL
-from stamp.ledger import Record, apply, sight
+from stamp.ledger import Record, apply
+from stamp.sighting import sight
 
 
 @dataclass(slots=True)

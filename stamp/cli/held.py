@@ -15,8 +15,8 @@ from stamp.cli.held_pick import Wanted, filters, items_of, services_of, sighting
 from stamp.cli.held_repair import amend, drop, skip, undo
 from stamp.cli.held_view import Item, Past, print_item
 from stamp.cli.link import connected, one_of, run_async
-from stamp.ledger import Sighting
 from stamp.reading.text import ago
+from stamp.sighting import Sighting
 
 
 @group("held", "stamp held list --service assignment", "stamp held release --service assignment --code too-new --yes")

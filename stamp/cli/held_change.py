@@ -26,8 +26,8 @@ from stamp.cli.link import connected, no_journal, one_of, records, run_async
 from stamp.cli.problems import NO, OK, PARTLY, Problem
 from stamp.errors import RepairRefused, StampError
 from stamp.held import Held, Move, superseded
-from stamp.ledger import Sighting
 from stamp.reading.standing import gone_past
+from stamp.sighting import Sighting
 
 SHOWN = 5
 """How many different refusals are told."""

@@ -19,7 +19,7 @@ from stamp.cli.held_view import Item, item_of
 from stamp.cli.problems import Problem, not_found, usage
 from stamp.held import Held
 from stamp.layout import HELD_PREFETCH, work_queue
-from stamp.ledger import Sighting, sight
+from stamp.sighting import Sighting, sight
 from stamp.workflow import Workflow
 
 LOOK_SECONDS = 30.0

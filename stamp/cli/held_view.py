@@ -16,13 +16,13 @@ from stamp.codec import STAMP
 from stamp.errors import StampError
 from stamp.held import Held
 from stamp.layout import undo_key
-from stamp.ledger import Sighting
 from stamp.model import Stamp
 from stamp.reading.changes import ABSENT, Change, changes
 from stamp.reading.describe import Flows, Reading, read
 from stamp.reading.inputs import Specimen
 from stamp.reading.standing import gone_past, last_good
 from stamp.reading.text import json_text
+from stamp.sighting import Sighting
 
 SHOWN_BODY = 2000
 

@@ -17,7 +17,8 @@ from brokers.registry import broker_for
 from stamp import journal
 from stamp.cli import output
 from stamp.cli.problems import NO, Problem, not_found
-from stamp.ledger import Record, Sighting, project, sight, unreadable
+from stamp.ledger import Record, project
+from stamp.sighting import Sighting, sight, unreadable
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ from stamp.cli import apps, output, settings
 from stamp.cli.command import command
 from stamp.cli.link import connected, run_async, sightings
 from stamp.cli.problems import not_found
-from stamp.ledger import Sighting, sight
 from stamp.reading.text import ago
 from stamp.reading.waiting import Routes, known_queues, waiting
+from stamp.sighting import Sighting, sight
 
 TOUCH_SECONDS = 5.0
 COST = (

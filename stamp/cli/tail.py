@@ -20,8 +20,8 @@ from stamp.cli.command import command
 from stamp.cli.link import connected, no_journal, run_async
 from stamp.cli.problems import usage
 from stamp.layout import HELD, JOURNAL
-from stamp.ledger import Sighting, sight
 from stamp.reading.text import json_text
+from stamp.sighting import Sighting, sight
 
 PAUSE = 0.5
 """Seconds between two looks for a journal that is not there yet."""

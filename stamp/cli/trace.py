@@ -12,12 +12,13 @@ from stamp.cli import apps, output, settings
 from stamp.cli.command import command
 from stamp.cli.link import connected, of_run, records, run_async, sightings
 from stamp.cli.listing import document
-from stamp.ledger import Record, Sighting
+from stamp.ledger import Record
 from stamp.reading import sequence
 from stamp.reading.changes import ABSENT, Change
 from stamp.reading.describe import Flows, flow_of
 from stamp.reading.text import ago, json_text
 from stamp.reading.timeline import Moment, Timeline, timeline
+from stamp.sighting import Sighting
 
 
 @command("trace", "stamp trace 0190", "stamp trace 0190 -o mermaid")

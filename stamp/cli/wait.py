@@ -17,7 +17,8 @@ from stamp.cli.link import connected, no_journal, one_of, records, run_async, si
 from stamp.cli.listing import document
 from stamp.cli.problems import NO, NOT_FOUND, OK, not_found
 from stamp.ids import is_uuid
-from stamp.ledger import Record, apply, sight
+from stamp.ledger import Record, apply
+from stamp.sighting import sight
 
 DONE = {"completed"}
 

@@ -16,9 +16,10 @@ from typing import Literal, cast
 
 from brokers.contract import Message, Recorded
 from stamp.layout import held_queue
-from stamp.ledger import Kind, Record, Sighting, apply, sight, unreadable
+from stamp.ledger import Record, apply
 from stamp.model import ENDED
 from stamp.reading.waiting import Routes
+from stamp.sighting import Kind, Sighting, sight, unreadable
 
 Fate = Literal["completed", "compensated", "failed", "held", "in flight", "missing"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stamp.ledger import Sighting
 from stamp.model import ENDED, Stamp
+from stamp.sighting import Sighting
 
 
 def last_good(seen: Iterable[Sighting], stamp: Stamp) -> Sighting | None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from stamp.branching import within
-from stamp.ledger import Sighting
 from stamp.model import ENDED, Entry, Stamp, epoch
 from stamp.reading.changes import Change, changes
+from stamp.sighting import Sighting
 
 Key = tuple[str, int]
 """Branch and seq: what names a hop."""

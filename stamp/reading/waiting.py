@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from stamp.layout import held_queue, work_queue
-from stamp.ledger import Sighting
 from stamp.model import ENDED, Stamp
+from stamp.sighting import Sighting
 from stamp.workflow import Workflow
 
 

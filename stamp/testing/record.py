@@ -12,8 +12,9 @@ import msgspec
 from brokers.contract import Message, Recorded
 from stamp.held import Held
 from stamp.layout import HELD, end_key
-from stamp.ledger import Kind, Record, Sighting, Status, apply, sight
+from stamp.ledger import Record, Status, apply
 from stamp.model import Entry, Stamp
+from stamp.sighting import Kind, Sighting, sight
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from brokers.contract import Broker
 from brokers.memory import MemoryBroker
 from stamp import journal
 from stamp.cli import main
-from stamp.ledger import Record, apply, project, sight
+from stamp.ledger import Record, apply, project
+from stamp.sighting import sight
 
 APP = """
 import os

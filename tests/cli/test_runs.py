@@ -14,8 +14,8 @@ from brokers.contract import Message
 from stamp.cli import main
 from stamp.cli.peek import document
 from stamp.ids import run_id
-from stamp.ledger import Sighting, sight
 from stamp.reading.timeline import timeline
+from stamp.sighting import Sighting, sight
 from tests.cli.desk import RUN, STAMP, Desk, order
 
 ALL = ("assignment", "printing", "notification")

@@ -21,9 +21,10 @@ from brokers.contract import Binding, Broker, Exchange, Message, Publication, Qu
 from brokers.registry import broker_for
 from stamp import Service
 from stamp.journal import recorded
-from stamp.ledger import project, sight
+from stamp.ledger import project
 from stamp.resources import examples
 from stamp.service import start_run
+from stamp.sighting import sight
 from tests.servers import Server
 
 HOME = examples() / "existing_consumer"

@@ -14,8 +14,9 @@ from orders.app import EXAMPLE
 from orders.orders import orders, receive
 from orders.workflow import COMPLETE_ORDER, Order, OrderSubmitted
 
-from stamp.ledger import project, sight
+from stamp.ledger import project
 from stamp.schema import drift
+from stamp.sighting import sight
 from stamp.testing import SyncBench
 
 DECLINED = {"card": "4000-0000-0000-0002"}

@@ -14,7 +14,8 @@ from tickets.tickets import close, receive
 from tickets.workflow import NEW_TICKET, NotificationSent, Ticket, TicketSubmitted
 
 from stamp import Fail, Hop
-from stamp.decision import Position, begin
+from stamp.beginning import begin
+from stamp.decision import Position
 from stamp.schema import drift
 from stamp.testing import SyncBench
 from tests.examples.playing import query

@@ -11,10 +11,10 @@ from brokers.contract import Broker, Queue
 from brokers.errors import NotFound
 from stamp import journal
 from stamp.layout import JOURNAL
-from stamp.ledger import sight
 from stamp.model import ENDED
 from stamp.reading import audit
 from stamp.reading.audit import Book, Evidence, judge
+from stamp.sighting import sight
 from tests.faults import orders
 from tests.faults.places import Place
 

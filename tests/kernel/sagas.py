@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from brokers.contract import Message
+from stamp.beginning import begin
 from stamp.branching import branch_of, within
 from stamp.codec import HARD_LIMIT, TIMER, Arrival, Timer, check_header, parse
 from stamp.decision import (
@@ -24,7 +25,6 @@ from stamp.decision import (
     Outcome,
     Position,
     Undone,
-    begin,
     decide,
     refusal,
 )

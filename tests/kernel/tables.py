@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from stamp.decision import Decision, Done, Failed, Outcome, Position, begin, decide
+from stamp.beginning import begin
+from stamp.decision import Decision, Done, Failed, Outcome, Position, decide
 from stamp.model import Stamp
 from stamp.workflow import Step, Workflow
 

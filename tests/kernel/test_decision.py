@@ -33,7 +33,7 @@ def test_a_run_starts_with_its_identity_and_an_empty_history() -> None:
 
 
 def test_starting_with_another_event_is_refused() -> None:
-    from stamp.decision import begin
+    from stamp.beginning import begin
 
     with pytest.raises(UndeclaredEvent, match="ORDER v1 starts with Ordered, not Packed"):
         begin(ORDER, Packed("o"), run=RUN, state={}, now=NOW)

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from brokers.contract import Message
+from stamp.beginning import begin
 from stamp.branching import branch_of, depth, fork_of, natural, place_of, within
 from stamp.codec import Arrival
-from stamp.decision import Done, Failed, Hold, Position, begin, decide, refusal
+from stamp.decision import Done, Failed, Hold, Position, decide, refusal
 from stamp.errors import DefinitionError, StampInvalid
 from stamp.layout import step_parts
 from stamp.placing import placed

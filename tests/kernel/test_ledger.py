@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from brokers.contract import Message
-from stamp.ledger import apply, sight
+from stamp.ledger import apply
+from stamp.sighting import sight
 from tests.kernel.tables import started
 
 GOOD = {"seq": 1, "step": "charge", "service": "till", "at": "2026-11-23T09:00:00.000Z", "outcome": "ok"}

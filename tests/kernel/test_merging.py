@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stamp.decision import Done, Position, begin, decide
+from stamp.beginning import begin
+from stamp.decision import Done, Position, decide
 from stamp.errors import Equivocation, MergeConflict
 from stamp.evolution.subset import subset_problems
 from stamp.merging import Policy, merge, merge_histories, merge_stamps, merge_states, policies_of

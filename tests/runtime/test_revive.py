@@ -6,8 +6,9 @@ import asyncio
 from pathlib import Path
 
 from brokers.memory import MemoryBroker
+from stamp.beginning import begin
 from stamp.codec import Codec
-from stamp.decision import Done, Position, begin, decide
+from stamp.decision import Done, Position, decide
 from stamp.outgoing import publications
 from stamp.stores.sqlite import SQLiteStore
 from tests.runtime.test_lifecycle import TALK, Answered, Asked, Desk, until

@@ -18,8 +18,8 @@ import msgspec
 
 from brokers.contract import Publication
 from stamp import Hop, Service, Step, Workflow
+from stamp.beginning import begin
 from stamp.codec import Codec
-from stamp.decision import begin
 from stamp.ids import run_id
 from stamp.layout import work_queues
 from stamp.outgoing import publications
