@@ -105,8 +105,8 @@ class Codec:
                 f"{stamp.seq} hops and still going forward; the hop guard of {workflow.label} is {workflow.hop_guard}",
                 fix="look for a loop in the table, or raise hop_guard=",
             )
-        _check_state(stamp, workflow)
-        payload = None if message.type.startswith("undo:") else _read_payload(message)
+        check_state(stamp, workflow)
+        payload = None if message.type.startswith("undo:") else read_payload(message)
         if payload is not None and not is_timer(message):
             _check_known(payload, stamp, workflow)
             if written != workflow.version:
@@ -291,7 +291,8 @@ def _check_identity(message: Message, stamp: Stamp) -> None:
         )
 
 
-def _check_state(stamp: Stamp, workflow: Workflow) -> None:
+def check_state(stamp: Stamp, workflow: Workflow) -> None:
+    """The state against its schema; where nobody owns one, none travels. Raises `StateInvalid`."""
     if isinstance(workflow.style, Stateless):
         return
     checker = workflow.contract.state
@@ -299,7 +300,8 @@ def _check_state(stamp: Stamp, workflow: Workflow) -> None:
         raise StateInvalid(f"state of {workflow.label}: {checker.explain(stamp.state)}")
 
 
-def _read_payload(message: Message) -> Any:
+def read_payload(message: Message) -> Any:
+    """The body as plain values. Raises `PayloadInvalid`."""
     try:
         if depth_exceeds(message.body, NESTING):
             raise PayloadInvalid(f"the body is nested more than {NESTING} levels deep")
@@ -341,7 +343,7 @@ def write_timer(timer: Timer) -> bytes:
 
 def read_timer(message: Message) -> Timer:
     """What a timer says that comes without a workflow. Raises `PayloadInvalid`."""
-    return timer_of(_read_payload(message))
+    return timer_of(read_payload(message))
 
 
 def timer_of(payload: Any) -> Timer:
@@ -353,7 +355,9 @@ def timer_of(payload: Any) -> Timer:
 
 
 def write_payload(event: object, workflow: Workflow) -> bytes:
-    """An event as the body that travels. Raises `OutputInvalid` when its schema refuses it."""
+    """An event as the body that travels; bytes have been one. Raises `OutputInvalid` when its schema refuses it."""
+    if isinstance(event, bytes):
+        return event
     checker = workflow.contract.event(type(event).__name__)
     plain = msgspec.to_builtins(event)
     if not checker.is_valid(plain):

@@ -19,12 +19,11 @@ import msgspec
 from brokers.contract import Delivery, Publication
 from stamp import outgoing, parking
 from stamp.codec import Arrival, Codec, is_timer, timer_of
+from stamp.controller import Keeper
 from stamp.decision import (
     Again,
-    Broken,
     Decision,
     Done,
-    Failed,
     Forward,
     Hold,
     Outcome,
@@ -32,11 +31,8 @@ from stamp.decision import (
     decide,
     refusal,
 )
-from stamp.duration import seconds
 from stamp.errors import (
     ActionRefused,
-    OutputInvalid,
-    PayloadInvalid,
     StampError,
     StampUnreadable,
     StoreUnavailable,
@@ -46,14 +42,16 @@ from stamp.events import MessageHeld, Paused, Resumed
 from stamp.failure import trimmed
 from stamp.hop import Hop
 from stamp.joining import meet
-from stamp.model import Fail, RetryLater
 from stamp.nostore import NoStore
+from stamp.notes import note, recalled
+from stamp.outcomes import outcome_of, state_after, typed
 from stamp.placing import placed
-from stamp.ports import Clock, Foresight, OutOfTime, Store, Transaction, sleep, within
+from stamp.ports import Clock, Foresight, Store, Transaction, sleep, within
 from stamp.relay import Relay
 from stamp.sending import Sender, Teller
+from stamp.slim import handed_over
+from stamp.style import Stateless
 from stamp.trip import Settler, Station, Trip, expires_of, facts_of, rewind, sure
-from stamp.workflow import Step, Workflow
 
 log = logging.getLogger("stamp")
 
@@ -72,6 +70,8 @@ class Road:
     relay: Relay
     clock: Clock
     tell: Teller
+    keeper: Keeper | None = None
+    """Of a service that owns runs: what it does itself goes into the ledger in the same transaction."""
 
     async def travel(self, deliveries: Sequence[Delivery], settler: Settler) -> None:
         """Carry deliveries that wait together to their end; settle each exactly once, here and nowhere else."""
@@ -155,6 +155,8 @@ class Road:
         async with self.store.begin() as tx:
             if isinstance(tx, Foresight):
                 await tx.foresee(self.station.queue, [trip.delivery.message.message_id for trip in trips])
+            if self.keeper is not None and self.keeper.keeps(self.station.versions):
+                await self.keeper.lock(tx, [sure(trip.arrival).stamp.run for trip in trips])
             for trip in trips:
                 await self._hop(tx, trip)
 
@@ -202,7 +204,7 @@ class Road:
         meeting = meet(arrival, position, await tx.gather(join), self.clock.now())
         trip.rows = {join: meeting.rows}
         if meeting.fire is None:
-            trip.decision = meeting.decision
+            trip.decision = handed_over(arrival.workflow, arrival.stamp, position, meeting.decision)
             await self._carry_out(tx, trip)
             return False
         stamp, trip.position, joined = meeting.fire
@@ -212,7 +214,22 @@ class Road:
     def _refused(self, trip: Trip) -> Outcome | None:
         return refusal(sure(trip.arrival).stamp, sure(trip.position), self.clock.now())
 
+    async def _recall(self, tx: Transaction, trip: Trip) -> bool:
+        """In stateless style an undo gets back what its step kept. False: it has not run here, and now never will."""
+        arrival, position = sure(trip.arrival), sure(trip.position)
+        if position.action == "do" or not isinstance(arrival.workflow.style, Stateless):
+            return True
+        known = await recalled(tx, arrival.stamp, position.step)
+        if known is None:
+            key = Hop[Any](arrival.workflow, arrival.stamp, position).action_key
+            await tx.first_seen(f"{self.station.queue}|done", key, expires=expires_of(arrival.stamp))
+            return False
+        trip.arrival = msgspec.structs.replace(arrival, stamp=known)
+        return True
+
     async def _handle(self, tx: Transaction, trip: Trip) -> Outcome:
+        if not await self._recall(tx, trip):
+            return Undone(state={})
         arrival, position = sure(trip.arrival), sure(trip.position)
         handler = self.station.handlers[arrival.workflow.version, position.action]
         trace = arrival.message.headers.get("traceparent") or arrival.stamp.trace
@@ -222,11 +239,11 @@ class Road:
             await self._once_a_visit(tx, hop, trip)
         if position.action == "undo":
             await handler(hop)
-            outcome: Outcome = Undone(state=_state(hop, arrival.workflow))
+            outcome: Outcome = Undone(state=state_after(hop, arrival.workflow))
         else:
             async with within(self.clock, None if position.step.joins else position.step.timeout):
-                event = await handler(_typed(arrival, position.step), hop)
-            outcome = Done(event=event, state=_state(hop, arrival.workflow), keep=hop.kept)
+                event = await handler(typed(arrival, position.step), hop)
+            outcome = Done(event=event, state=state_after(hop, arrival.workflow), keep=hop.kept)
         trip.position = msgspec.structs.replace(position, ms=max(0, round((self.clock.now() - began) * 1000)))
         return outcome
 
@@ -251,7 +268,9 @@ class Road:
 
     async def _follow(self, tx: Transaction, trip: Trip, outcome: Outcome, cause: BaseException | None = None) -> None:
         arrival = sure(trip.arrival)
-        trip.decision = decide(arrival.workflow, arrival.stamp, sure(trip.position), outcome, self.clock.now())
+        workflow, stamp, position = arrival.workflow, arrival.stamp, sure(trip.position)
+        decision = decide(workflow, stamp, position, outcome, self.clock.now())
+        trip.decision = handed_over(workflow, stamp, position, decision)
         await self._carry_out(tx, trip, cause)
 
     async def _carry_out(self, tx: Transaction, trip: Trip, cause: BaseException | None = None) -> None:
@@ -259,8 +278,10 @@ class Road:
         arrival, message, decision = sure(trip.arrival), trip.delivery.message, sure(trip.decision)
         match decision.settle:
             case Forward():
-                trip.messages = self._publications(arrival, decision, trip.delivery.queue)
+                trip.messages = await self._kept(tx, trip, self._publications(arrival, decision, trip.delivery.queue))
                 await tx.emit(trip.messages, run=arrival.stamp.run)
+                if decision.entry is not None and isinstance(arrival.workflow.style, Stateless):
+                    await note(tx, decision.stamp, decision.entry)
                 for join, rows in trip.rows.items():
                     await tx.put_arrivals(join, rows, expires=expires_of(arrival.stamp))
                 trip.fate = "forward"
@@ -270,6 +291,14 @@ class Road:
                 trip.fate = "again"
             case Hold() as hold:
                 self._hold(trip, hold.reason, hold.detail, cause)
+
+    async def _kept(self, tx: Transaction, trip: Trip, publications: list[Publication]) -> list[Publication]:
+        """Of a service that owns the run: its reports to itself are written down, and what follows from them sent."""
+        if self.keeper is None:
+            return publications
+        kept = await self.keeper.settle(tx, publications)
+        trip.ended = kept.ended
+        return kept.publications
 
     def _publications(self, arrival: Arrival, decision: Decision, queue: str) -> list[Publication]:
         return outgoing.publications(
@@ -288,7 +317,7 @@ class Road:
         if isinstance(error, StampError) and error.disposition == "hold":
             self._hold(trip, error.reason, str(error), error)
             return
-        outcome = _outcome_of(error, sure(trip.position).step)
+        outcome = outcome_of(error, sure(trip.position).step)
         async with tx.savepoint():
             if await self._meet(tx, trip):
                 await self._follow(tx, trip, outcome, error)
@@ -327,45 +356,3 @@ def _cancelled() -> bool:
     """Whether somebody stops this task, or a handler let an inner cancellation out."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _typed(arrival: Arrival, step: Step) -> Any:
-    if step.joins:
-        return arrival.payload
-    try:
-        return msgspec.convert(arrival.payload, step.inputs[0])
-    except msgspec.ValidationError as error:
-        raise PayloadInvalid(f"{step.event} of {arrival.workflow.label}: {error}") from None
-
-
-def _state(hop: Hop[Any], workflow: Workflow) -> dict[str, Any]:
-    state = hop.state_after()
-    if state is not hop.stamp.state and not workflow.contract.state.is_valid(state):
-        raise OutputInvalid(
-            f"state of {workflow.label}: {workflow.contract.state.explain(state)}", fix="mend it in the handler"
-        )
-    return state
-
-
-def _outcome_of(error: BaseException, step: Step) -> Outcome:
-    kind = type(error).__name__
-    match error:
-        case Fail():
-            return Failed(type="Fail", reason=_encodable(error.reason), undo_me=error.undo_me)
-        case RetryLater():
-            return Broken(type="RetryLater", reason=_encodable(error.reason), after=_after(error))
-        case OutOfTime():
-            return Broken(type="Timeout", reason=str(error), entry="timeout")
-        case _ if isinstance(error, step.no_retry):
-            return Failed(type=kind, reason=_encodable(str(error)))
-        case _:
-            return Broken(type=kind, reason=_encodable(str(error)))
-
-
-def _encodable(text: str) -> str:
-    """The text with `?` for each lone surrogate: it goes into the stamp, and those have no UTF-8."""
-    return str(text).encode(errors="replace").decode()
-
-
-def _after(error: RetryLater) -> float | None:
-    return None if error.after is None else seconds(error.after)

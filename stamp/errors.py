@@ -13,7 +13,8 @@
     │   ├── NotRunning               a call that needs an open service
     │   ├── UnknownKey               no signing key of that id
     │   ├── BadConfiguration         a URL, option or file that can't be used
-    │   └── RepairRefused            a held message can't be repaired in this way
+    │   ├── RepairRefused            a held message can't be repaired in this way
+    │   └── NoState                  a handler asks for a state that does not travel
     └── Theirs: the message is held with this reason
         ├── NoStamp                  the header is missing
         ├── StampUnreadable          not JSON, nested too deep, over-size
@@ -151,6 +152,14 @@ class RepairRefused(Ours):
 
     code = "E012"
     reason = "repair-refused"
+
+
+class NoState(Ours):
+    """A handler of a stateless workflow asked for the run's state: nobody keeps one."""
+
+    code = "E013"
+    disposition = "hold"
+    reason = "no-state"
 
 
 class NoStamp(Theirs):

@@ -7,11 +7,12 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from stamp.decision import Position
-from stamp.errors import StateInvalid
+from stamp.errors import NoState, StateInvalid
 from stamp.graft import graft
 from stamp.history import kept_for, to_settle, visit_of
 from stamp.ids import idempotency_key
 from stamp.model import Entry, Stamp, epoch
+from stamp.style import Stateless
 from stamp.workflow import Workflow
 
 S = TypeVar("S")
@@ -106,7 +107,15 @@ class Hop(Generic[S]):
 
     @property
     def state(self) -> S:
-        """The workflow's own data as its declared type (a dict where none is declared)."""
+        """The workflow's own data as its declared type (a dict where none is declared).
+
+        Raises `NoState` in stateless style.
+        """
+        if isinstance(self._workflow.style, Stateless):
+            raise NoState(
+                f"{self._workflow.label} is stateless, and step {self._position.step.name!r} asks for hop.state",
+                fix="let the event carry it, or give the workflow another style",
+            )
         if self._state is msgspec.UNSET:
             self._state = self._view()
             self._before = msgspec.to_builtins(self._state)

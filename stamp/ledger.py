@@ -105,6 +105,15 @@ class Record:
         """The held message that a person has to look at; `None` when there is none, or the run has ended."""
         return None if self.ended else next((head for head in self.current if head.kind == "held"), None)
 
+    def current_steps(self, workflow: Workflow) -> tuple[str, ...]:
+        """The steps that have their turn now, of all branches; the one that is being undone while it goes back."""
+        if self.ended:
+            return ()
+        if any(head.stamp.phase == "backward" for head in self.current):
+            return self.to_undo[:1]
+        names = [step.name for head in self.current for step in workflow.table.after(head.stamp.event)]
+        return tuple(dict.fromkeys(names))
+
     def remaining(self, workflow: Workflow | None) -> tuple[str, ...]:
         """The steps still ahead, of all branches: by the table going forward, by the undo stack going backward."""
         if self.ended:
@@ -177,7 +186,7 @@ def _reported(record: Record, stamp: Stamp) -> Record:
     known = record.entries.get(seat)
     if known is None:
         return replace(record, entries={**record.entries, seat: text})
-    return replace(record, equivocal=record.equivocal or _entry(known) != entry)
+    return record if _entry(known) == entry else replace(record, equivocal=True)
 
 
 def _hinted(record: Record, sighting: Sighting) -> Record:

@@ -9,6 +9,7 @@ from brokers.contract import Message, Publication
 from stamp.codec import ATTEMPT, CARRIED, JSON, SIGNATURE, STAMP, TRACE_HEADERS, Codec, write_payload, write_timer
 from stamp.decision import Decision, Next
 from stamp.layout import delay_exchange
+from stamp.reporting import write_report
 from stamp.retry import rung, rung_below
 from stamp.workflow import Workflow
 
@@ -76,6 +77,8 @@ def _message(
 def _body(message: Next, workflow: Workflow) -> bytes:
     if message.timer is not None:
         return write_timer(message.timer)
+    if message.kind == "report":
+        return write_report(message.event, workflow)
     return b"{}" if message.event is None else write_payload(message.event, workflow)
 
 

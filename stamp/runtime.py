@@ -10,21 +10,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from brokers.clock import SystemClock
-from brokers.contract import Adopted, Broker, Consumer, Declarable, Delivery, Publication
+from brokers.contract import Adopted, Broker, Consumer, Delivery, Publication
 from brokers.errors import BrokerError, NotFound
 from brokers.registry import broker_for
 from stamp import held, journal, shards
-from stamp.codec import Codec
+from stamp.controller import Desk, Keeper
 from stamp.delivery import Road
 from stamp.errors import StoreUnavailable
 from stamp.events import Paused, Resumed
-from stamp.layout import delay_exchange, delay_parts
+from stamp.layout import delay_exchange, delay_parts, ledger_queue
 from stamp.nostore import NoStore
-from stamp.ports import Clock, Observer, Store, sleep
+from stamp.participant import Participant
+from stamp.ports import Clock, Store, sleep
 from stamp.registry import store_for
 from stamp.relay import Relay
 from stamp.sending import BACKOFF, Sender, Teller
-from stamp.trip import Settler, Station
+from stamp.trip import Settler, Station, sure
 from stamp.watching import Sentry, Watch
 
 log = logging.getLogger("stamp")
@@ -45,29 +46,6 @@ class Carrier(Protocol):
     async def travel(self, deliveries: Sequence[Delivery], settler: Settler) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Participant:
-    """What a service brings to its runtime: its name, its queues and handlers, how it reads and writes stamps."""
-
-    name: str
-    stations: Sequence[Station]
-    topology: Sequence[Declarable]
-    codec: Codec
-    observers: Sequence[Observer]
-    concurrency: int
-    batch: int
-    share: tuple[int, int] = (0, 1)
-    """The number of this process, from 0, and how many there are: which shards are its own."""
-    sentries: Sequence[Sentry] = ()
-    """The workflows whose runs it watches."""
-
-    @property
-    def exchanges(self) -> list[str]:
-        """The workflow exchanges it takes part in."""
-        served = [station.versions for station in self.stations] + [sentry.versions for sentry in self.sentries]
-        return list(dict.fromkeys(flow.name for versions in served for flow in versions.values()))
-
-
 @dataclass(slots=True, kw_only=True)
 class Runtime:
     """One open service in one process. Made by `Service.open`."""
@@ -80,6 +58,8 @@ class Runtime:
     relay: Relay
     tell: Teller
     journal: bool
+    keeper: Keeper | None = None
+    """Of a service that owns runs: writes their ledger."""
     consumers: dict[str, Consumer] = field(default_factory=dict)
     """By the name of their queue."""
     workers: list[asyncio.Task[None]] = field(default_factory=list)
@@ -94,7 +74,9 @@ class Runtime:
     def queues(self) -> list[str]:
         """The queues that it consumes."""
         watched = [sentry.queue for sentry in self.participant.sentries]
-        return [*(queue for station in self.participant.stations for queue in shards.queues(station)), *watched]
+        ledgers = [ledger_queue(self.participant.name, name) for name in self.participant.owned]
+        work = [queue for station in self.participant.stations for queue in shards.queues(station)]
+        return [*work, *watched, *ledgers]
 
     @classmethod
     @asynccontextmanager
@@ -138,6 +120,7 @@ class Runtime:
             relay=relay,
             tell=tell,
             journal=journal,
+            keeper=_keeper(participant, clock),
         )
         sender.journal = journal
         sender.declare = runtime.declare
@@ -168,6 +151,9 @@ class Runtime:
                 self._start(queue, self._use_up(station, await self._subscribed(station, queue)))
         for sentry in me.sentries:
             self._start(sentry.queue, self._keep_watch(sentry, await self._consuming(sentry.queue, 1)))
+        for name in me.owned:
+            queue = ledger_queue(me.name, name)
+            self._start(queue, self._keep_ledger(name, await self._consuming(queue, 1)))
 
     def _start(self, queue: str, serving: Coroutine[Any, Any, None]) -> None:
         self.workers.append(asyncio.create_task(serving, name=f"worker of {queue}"))
@@ -196,6 +182,7 @@ class Runtime:
             relay=self.relay,
             clock=self.clock,
             tell=self.tell,
+            keeper=self.keeper,
         )
 
     async def _serve(self, station: Station, queue: str, consumer: Consumer) -> None:
@@ -221,9 +208,17 @@ class Runtime:
             clock=self.clock,
             tell=self.tell,
         )
-        while await self._crew(watch, consumer, 1) is not None and not self.stopping:
+        await self._keep_at(watch, sentry.queue, consumer)
+
+    async def _keep_ledger(self, workflow: str, consumer: Consumer) -> None:
+        desk = Desk(keeper=sure(self.keeper), workflow=workflow, store=self.store, sender=self.sender, tell=self.tell)
+        await self._keep_at(desk, desk.queue, consumer)
+
+    async def _keep_at(self, carrier: Carrier, queue: str, consumer: Consumer) -> None:
+        """Work off a queue with one hand; one that somebody deleted is declared again."""
+        while await self._crew(carrier, consumer, 1) is not None and not self.stopping:
             await consumer.close()
-            consumer = await self._anew(sentry.queue, 1)
+            consumer = await self._anew(queue, 1)
 
     async def _subscribed_anew(self, station: Station, queue: str) -> Consumer:
         return await self._anew(queue, self._hands(station))
@@ -341,6 +336,12 @@ class Runtime:
             await self.store.flush()
         except StoreUnavailable as error:
             log.warning("%s: confirmed rows stay in the outbox: %s", self.participant.name, error)
+
+
+def _keeper(participant: Participant, clock: Clock) -> Keeper | None:
+    if not participant.owned:
+        return None
+    return Keeper(service=participant.name, owned=participant.owned, codec=participant.codec, clock=clock)
 
 
 async def _opened_store(stack: AsyncExitStack, store: str | Store | None) -> Store | NoStore:

@@ -17,13 +17,17 @@ from stamp.beginning import begin, watched
 from stamp.codec import Codec
 from stamp.errors import DefinitionError, NotRunning, OutputInvalid
 from stamp.events import RunStarted
+from stamp.handlers import touches_state
 from stamp.ids import run_id as new_run_id
-from stamp.layout import held_parts, step_parts, watch_parts, watch_queue, work_queue
+from stamp.layout import held_parts, ledger_parts, step_parts, watch_parts, watch_queue, work_queue
 from stamp.model import Action
 from stamp.outgoing import publications
+from stamp.participant import Participant
 from stamp.ports import Clock, Observer, Store, Transaction
-from stamp.runtime import Participant, Runtime
+from stamp.runtime import Runtime
 from stamp.seal import KeyRing
+from stamp.slim import begun
+from stamp.style import Stateless
 from stamp.trip import Handler, Station
 from stamp.watching import Sentry
 from stamp.workflow import Step, Workflow, service_name
@@ -90,6 +94,11 @@ class Service:
             key = (workflow.name, workflow.version, name, action)
             if key in self._handlers:
                 raise DefinitionError(f"{step} has two {action} handlers in {self.name!r}", fix="keep one of them")
+            if isinstance(workflow.style, Stateless) and touches_state(handler):
+                raise DefinitionError(
+                    f"{step}: its {action} handler touches hop.state, and {workflow.label} is stateless",
+                    fix="let the event carry it, or choose another style; stamp explain E013",
+                )
             self._handlers[key] = handler
             return handler
 
@@ -102,6 +111,28 @@ class Service:
                 f"{workflow.label} is defined twice ({known.where}, {workflow.where})", fix="raise the version"
             )
 
+    def styled(self, *workflows: Workflow) -> Service:
+        """A service with the same handlers for these definitions of its workflows: `workflow.styled(...)` of each.
+
+        Raises `DefinitionError` for a handler that the style can't carry.
+        """
+        other = Service(
+            self.name,
+            concurrency=self.concurrency,
+            batch=self.batch,
+            keys=self.codec.keys,
+            observers=self.observers,
+            share=self.share,
+        )
+        given = {(workflow.name, workflow.version): workflow for workflow in workflows}
+        known = {label: given.get(label, workflow) for label, workflow in self._workflows.items()}
+        for (name, version, step, action), handler in self._handlers.items():
+            other._register(known[name, version], step, action)(handler)
+        for workflow in known.values():
+            other._know(workflow)
+        other._watched = set(self._watched)
+        return other
+
     def watch(self, workflow: Workflow) -> None:
         """Watch the runs that this service starts: one that has not ended by its deadline is told to observers.
 
@@ -109,6 +140,18 @@ class Service:
         """
         self._know(workflow)
         self._watched.add(workflow.name)
+
+    def owns(self, workflow: Workflow) -> None:
+        """Own the runs of a workflow whose style names this service: a dedicated owner has no handlers to say so.
+
+        A service with handlers of the workflow owns it without this. Needs a store, which keeps the ledger.
+        """
+        if workflow.style.owner != self.name:
+            raise DefinitionError(
+                f"{workflow.where}: runs of {workflow.label} belong to {workflow.style.owner or 'nobody'}",
+                fix=f"say style=FrontController({self.name!r}) or Orchestrator({self.name!r}) in the workflow",
+            )
+        self._know(workflow)
 
     def _same_shards(self, workflow: Workflow, step: Step) -> None:
         """All versions of a step share its queues."""
@@ -122,7 +165,7 @@ class Service:
 
     @property
     def workflows(self) -> tuple[Workflow, ...]:
-        """Every workflow version that this service has a handler for."""
+        """Every workflow version that this service has a handler for, watches or owns."""
         return tuple(self._workflows.values())
 
     def stations(self) -> list[Station]:
@@ -161,8 +204,9 @@ class Service:
         names = dict.fromkeys(name for workflow in self.workflows for name in workflow.services)
         held = [part for name in (self.name, *names) for part in held_parts(name)]
         steps = [part for workflow in self.workflows for step in workflow.steps for part in step_parts(workflow, step)]
+        ledgers = [part for workflow in self.workflows for part in ledger_parts(workflow)]
         watches = [part for name in sorted(self._watched) for part in watch_parts(self.name, name)]
-        return list(dict.fromkeys([*held, *steps, *watches]))
+        return list(dict.fromkeys([*held, *ledgers, *steps, *watches]))
 
     def _sentries(self) -> list[Sentry]:
         return [
@@ -170,12 +214,21 @@ class Service:
             for name in sorted(self._watched)
         ]
 
+    def owned(self) -> dict[str, dict[int, Workflow]]:
+        """The workflows whose runs it owns: all versions that it knows, by name."""
+        found: dict[str, dict[int, Workflow]] = {}
+        for workflow in self.workflows:
+            if workflow.style.owner == self.name:
+                found.setdefault(workflow.name, {})[workflow.version] = workflow
+        return found
+
     def participant(self) -> Participant:
         """What this service brings to a runtime. Raises `DefinitionError` where a handler is missing."""
         return Participant(
             name=self.name,
             stations=self.stations(),
             sentries=self._sentries(),
+            owned=self.owned(),
             topology=self.topology(),
             codec=self.codec,
             observers=self.observers,
@@ -216,14 +269,18 @@ class Service:
 
     def _refuse_joins(self) -> None:
         """Without a store there is nowhere to collect branches, or to note the ends of runs."""
+        if owned := self.owned():
+            raise DefinitionError(
+                f"service {self.name!r} owns the runs of {' and '.join(owned)} and has no store",
+                fix="open it with store=",
+            )
         if self._watched:
             raise DefinitionError(f"service {self.name!r} watches runs and has no store", fix="open it with store=")
         for workflow, version, name, _ in self._handlers:
             step = self._workflows[workflow, version].step(name)
-            if step.joins:
-                raise DefinitionError(
-                    f"{step}: joins branches, and the service has no store", fix="open it with store="
-                )
+            if step.joins or (step.undo and isinstance(self._workflows[workflow, version].style, Stateless)):
+                what = "joins branches" if step.joins else "remembers what it may have to undo"
+                raise DefinitionError(f"{step}: {what}, and the service has no store", fix="open it with store=")
 
     async def run(
         self,
@@ -314,7 +371,10 @@ class LocalTransaction:
         queue = watch_queue(service, workflow.name)
         if any(sentry.queue == queue for sentry in runtime.participant.sentries):
             decision = watched(decision, queue)
+        decision = begun(workflow, decision)
         first = publications(decision, workflow, runtime.participant.codec, service=service, now=now, trace={})
+        if runtime.keeper is not None:
+            first = (await runtime.keeper.settle(self._tx, first)).publications
         await self._tx.emit(first, run=run)
         self.started.extend(first)
         self.events.append(

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from stamp.branching import branch_of, depth, fork_of, within
+from stamp.branching import branch_of, fork_of, place_of, within
 from stamp.decision import Next, compensated_notice, undo_of
 from stamp.history import unsettled
 from stamp.ids import command_message, next_message
@@ -37,11 +37,11 @@ Steered = tuple[Record, tuple[Next, ...]]
 def steer(workflow: Workflow, before: Record | None, after: Record, seen: Sighting, events: Sequence[Any]) -> Steered:
     """What follows when `seen` has made `after` out of `before`; `events` are payloads that the report handed over."""
     onward = _onward(workflow, seen, events) if isinstance(workflow.style, Orchestrator) and seen.is_report else ()
-    if before is None or before == after:
-        return after, onward if before is None else ()
+    if before is after:
+        return after, ()
     commands: list[Next] = []
     for head in tuple(after.heads.values()):
-        due, was_due = _due(workflow, after, head), _due(workflow, before, before.heads.get(head.branch))
+        due, was_due = _due(workflow, after, head), before and _due(workflow, before, before.heads.get(head.branch))
         if due is not None and due != was_due:
             commands.append(_command(workflow, after, head, due))
         elif due is None and _is_back(workflow, after, head):
@@ -115,10 +115,8 @@ def _waits_for_join(workflow: Workflow, record: Record, head: Sighting) -> bool:
 
 
 def _joined(workflow: Workflow, head: Sighting) -> bool:
-    step = workflow.table.steps[str((head.stamp.error or {}).get("step"))]
-    context = workflow.table.contexts[step.name]
-    forks = depth(head.branch)
-    return forks > len(context) or context[forks - 1] in workflow.table.joins
+    """Whether the branch of `head` lies in a fork that a join closes."""
+    return workflow.table.opening(place_of(head.branch)) in workflow.table.joins
 
 
 def _stack(record: Record, head: Sighting) -> list[Entry]:

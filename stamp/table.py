@@ -90,7 +90,7 @@ class Table:
 
     def _branch(self, place: Place) -> set[str]:
         """The steps of one branch of a fork: from the child's first step to where the branches meet."""
-        first = self.consumers[self._opening(place)]
+        first = self.consumers[self.opening(place)]
         child = first[0] if first[0].each else first[place.child]
         context = self.contexts[child.name]
         found, events = {child.name}, list(child.outputs)
@@ -101,11 +101,12 @@ class Table:
                     events.extend(step.outputs)
         return found
 
-    def _opening(self, place: Place) -> str:
+    def opening(self, place: Place) -> str:
         """The event that opened a fork, by the step that emitted it."""
         name = place.fork.rpartition("|")[2].rpartition(":")[0]
-        emitted = self.steps[name].outputs if name in self.steps else tuple(self.consumers)
-        return next(event for event in emitted if self.forks(event))
+        emitted = {output for step in self.steps.values() for output in step.outputs}
+        events = self.steps[name].outputs if name in self.steps else tuple(set(self.consumers) - emitted)
+        return next(event for event in events if self.forks(event))
 
     def join_around(self, step: Step, depth: int) -> Step | None:
         """The join that closes the `depth`-th fork around a step; `None` when its branches are independent."""

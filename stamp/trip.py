@@ -10,6 +10,7 @@ from brokers.contract import Delivery, Publication
 from stamp.codec import Arrival
 from stamp.decision import Again, Decision, Forward, Position
 from stamp.events import DuplicateDropped, HopFinished, RetryScheduled, RunEnded, StampLarge
+from stamp.ledger import Record
 from stamp.model import ENDED, Action, Stamp, epoch
 from stamp.workflow import Workflow
 
@@ -48,6 +49,8 @@ class Trip:
     messages: list[Publication] = field(default_factory=list)
     rows: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     """What a join notes when this trip goes forward."""
+    ended: Sequence[Record] = ()
+    """Runs that this service owns, and that have ended by it."""
     doubted: bool = False
     """Another message seemed to settle the same visit: looked at once more before it is refused."""
 
@@ -60,7 +63,7 @@ def expires_of(stamp: Stamp) -> float | None:
 def rewind(trips: Sequence[Trip]) -> None:
     """Before the handlers ran."""
     for trip in trips:
-        trip.fate, trip.decision, trip.messages = "", None, []
+        trip.fate, trip.decision, trip.messages, trip.ended = "", None, [], ()
 
 
 def sure(value: Any) -> Any:
@@ -87,7 +90,7 @@ def facts_of(service: str, station: Station, trip: Trip, now: float, soft_limit:
                 )
             ]
         case Forward() if position.place is not None:
-            return _ended(about, stamp)  # an arrival that a join only notes is no hop
+            return _ends(about, trip)  # an arrival that a join only notes is no hop
         case Forward():
             return [*_moved(about, trip, soft_limit)]
         case _:
@@ -111,8 +114,19 @@ def _moved(about: dict[str, Any], trip: Trip, soft_limit: int) -> list[Any]:
     size = max((len(message.message.headers.get("stamp", "")) for message in trip.messages), default=0)
     if size > soft_limit:
         facts.append(StampLarge(**about, size=size))
-    return [*facts, *_ended(about, stamp)]
+    return [*facts, *_ends(about, trip)]
 
 
-def _ended(about: dict[str, Any], stamp: Stamp) -> list[Any]:
-    return [RunEnded(**about, outcome=stamp.phase, branch=stamp.branch or "")] if stamp.phase in ENDED else []
+def _ends(about: dict[str, Any], trip: Trip) -> list[Any]:
+    """The end of the run, told by who brings it about: the last service, or the owner of the run."""
+    if sure(trip.arrival).workflow.style.owner is None:
+        return ended(about["service"], sure(trip.decision).stamp, about["at"])
+    return [fact for record in trip.ended for fact in ended(about["service"], record.stamp, about["at"])]
+
+
+def ended(service: str, stamp: Stamp, at: float) -> list[RunEnded]:
+    """The fact that a run has ended, if it has."""
+    if stamp.phase not in ENDED:
+        return []
+    about = {"service": service, "workflow": stamp.workflow, "run": stamp.run}
+    return [RunEnded(**about, at=at, outcome=stamp.phase, branch=stamp.branch or "")]

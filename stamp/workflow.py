@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 
 from stamp.duration import seconds
@@ -71,6 +72,7 @@ class Workflow:
         self.signed = signed
         self.upcasters = Upcasters(name, upcasts or {})
         self.table = self._table(branches)
+        self._check_style()
         self.pattern = None if saga is None else Pattern.named(saga, where=self.where)
         self.findings = self._linted()
         self.derived = Contract.derive(name, version, state, self.event_types)
@@ -85,6 +87,24 @@ class Workflow:
         if not self.steps:
             raise DefinitionError(f"{self.where}: {self.name} has no steps", fix="add at least one Step")
         return Table.of(self.steps, self.start.__name__, where=self.where, independent=branches == "independent")
+
+    def _check_style(self) -> None:
+        """Without anybody who counts, a step that runs several times in a run can't tell which time it is."""
+        if not isinstance(self.style, Stateless):
+            return
+        for step in self.steps:
+            if step.max_visits > 1 or step.each:
+                raise DefinitionError(
+                    f"{step}: runs more than once in a run, and nobody counts in stateless style",
+                    fix="choose another style, or let one step do all of it",
+                )
+
+    def styled(self, style: Style) -> Workflow:
+        """The same table under another owner of its state. Raises `DefinitionError` where the style can't carry it."""
+        other = copy(self)
+        other.style = style
+        other._check_style()  # noqa: SLF001  it is one of us
+        return other
 
     def _linted(self) -> tuple[Finding, ...]:
         subject = Subject(
