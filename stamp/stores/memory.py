@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from heapq import nlargest, nsmallest
 from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from brokers.contract import Publication
 from stamp.errors import BadConfiguration, StoreUnavailable, TransactionHijacked
+from stamp.ports import LedgerRow
 from stamp.stores.common import Leases, SentBuffer, Turn, hijacked, nested, not_open
+from stamp.stores.ledger import Question, newest_first, writable
 from stamp.stores.memory_tables import MemoryTable, MemoryTables, UndoLog
 from stamp.stores.rows import OutboxRow, publications_in_order
 
@@ -31,6 +35,8 @@ class MemoryDatabase:
         """(join, name) to (record, time when it expires or `None`)."""
         self.names = MemoryTable(self.log)
         """Join to the names of its arrivals."""
+        self.ledger = MemoryTable(self.log)
+        """Run to `LedgerRow`."""
         self.numbers = count(1)
         self.away = False
         """Set it, and every store on this data is `StoreUnavailable` until it is unset: a fault to test with."""
@@ -47,7 +53,7 @@ class MemoryDatabase:
 
 
 class MemoryStore:
-    """`memory:` keeps inbox, outbox and the user's `tables` in this process; they live as long as the object does.
+    """`memory:` keeps inbox, outbox, ledger and the user's `tables` in this process, as long as the object lives.
 
     `native` is a `MemoryTables`: table name to a mapping of rows, restored on rollback. Pass `database` to share
     one between stores. Transactions take turns. Rows that `emit` writes are leased for `lease` seconds.
@@ -140,13 +146,36 @@ class MemoryStore:
             return len(database.outbox)
 
     async def prune(self, now: float, *, limit: int = 1000) -> int:
-        """Delete up to `limit` expired inbox rows."""
+        """Delete up to `limit` expired rows of each table."""
         async with self._alone() as database:
             rows = database.inbox.peek().items()
             expired = [key for key, expires in rows if expires is not None and expires < now]
             for key in sorted(expired, key=lambda key: database.inbox[key])[:limit]:
                 del database.inbox[key]
-            return min(limit, len(expired)) + _prune_joins(database, now, limit)
+            gone = min(limit, len(expired))
+            return gone + _prune_joins(database, now, limit) + _prune_ledger(database, now, limit)
+
+    async def ledger(
+        self,
+        *,
+        runs: Sequence[str] | None = None,
+        prefix: str = "",
+        workflow: str | None = None,
+        statuses: Sequence[str] = (),
+        overdue: float | None = None,
+        limit: int = 1000,
+    ) -> Sequence[LedgerRow]:
+        """See `stamp.ports.Books.ledger`."""
+        asked = Question(runs=runs, prefix=prefix, workflow=workflow, statuses=statuses, overdue=overdue, limit=limit)
+        async with self._alone() as database:
+            found = (row for row in database.ledger.peek().values() if asked.admits(row))
+            return nlargest(limit, found, key=newest_first)
+
+    async def counts(self, workflow: str | None = None) -> Mapping[str, int]:
+        """See `stamp.ports.Books.counts`."""
+        asked = Question(workflow=workflow)
+        async with self._alone() as database:
+            return Counter(row.status for row in database.ledger.peek().values() if asked.admits(row))
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[MemoryDatabase]:
@@ -162,7 +191,7 @@ class MemoryStore:
 
 
 class MemoryTransaction:
-    """See `stamp.ports.Transaction`."""
+    """See `stamp.ports.Transaction` and `Bookkeeping`."""
 
     def __init__(self, database: MemoryDatabase, leases: Leases) -> None:
         self._database = database
@@ -223,6 +252,17 @@ class MemoryTransaction:
             self._database.joins[join, name] = record, expires
         self._database.names[join] = tuple(dict.fromkeys([*self._database.names.get(join, ()), *rows]))
 
+    async def read_runs(self, runs: Sequence[str]) -> Mapping[str, bytes]:
+        """See `stamp.ports.Bookkeeping`. Transactions take turns, so nobody else's can come between."""
+        self._checked()
+        ledger = self._database.ledger.peek()
+        return {run: ledger[run].record for run in runs if run in ledger}
+
+    async def write_runs(self, rows: Sequence[LedgerRow]) -> None:
+        """See `stamp.ports.Bookkeeping`."""
+        self._checked()
+        self._database.ledger.update((row.run, row) for row in writable(rows))
+
     def commit(self) -> None:
         """Keep everything. Raises `TransactionHijacked`."""
         try:
@@ -253,6 +293,14 @@ def _prune_joins(database: MemoryDatabase, now: float, limit: int) -> int:
         database.names[join] = tuple(known for known in database.names[join] if known != name)
         if not database.names[join]:
             del database.names[join]
+    return min(limit, len(expired))
+
+
+def _prune_ledger(database: MemoryDatabase, now: float, limit: int) -> int:
+    rows: Iterable[LedgerRow] = database.ledger.peek().values()
+    expired = [(row.expires, row.run) for row in rows if row.expires is not None and row.expires < now]
+    for _, run in nsmallest(limit, expired):
+        del database.ledger[run]
     return min(limit, len(expired))
 
 

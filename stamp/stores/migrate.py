@@ -72,6 +72,7 @@ def statements(migration: Migration, schema: Schema) -> list[str]:
         inbox=schema.inbox,
         outbox=schema.outbox,
         joins=schema.joins,
+        ledger=schema.ledger,
         meta=schema.meta,
         prefix=schema.place,
         schema=schema.place,

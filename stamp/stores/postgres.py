@@ -10,10 +10,11 @@ from typing import Any, cast
 from brokers.contract import Publication
 from stamp.errors import BadConfiguration, StoreUnavailable
 from stamp.stores import migrate
+from stamp.stores.books import SQLBooks
 from stamp.stores.common import Leases, SentBuffer, not_open
 from stamp.stores.postgres_errors import DRIVERS, ours_unavailable, without_password
 from stamp.stores.rows import publications_in_order
-from stamp.stores.sql import ADVISORY_CLAIM, ADVISORY_MIGRATE, Schema, postgres_schema
+from stamp.stores.sql import ADVISORY_CLAIM, ADVISORY_MIGRATE, Schema, Statement, postgres_schema
 
 # After postgres_errors, which says what to install when it is missing.
 # isort: split
@@ -23,8 +24,8 @@ from stamp.stores.postgres_connection import StoreConnection
 from stamp.stores.postgres_transaction import PostgresTransaction
 
 
-class PostgresStore:
-    """Inbox and outbox in the user's own PostgreSQL database, in `schema`; any number of processes may share it.
+class PostgresStore(SQLBooks):
+    """Inbox, outbox and ledger in the user's own PostgreSQL database, in `schema`; processes may share it.
 
     `native` is an `asyncpg.Connection` inside its transaction, up to `connections` of them at once. Rows that `emit`
     writes are leased for `lease` seconds by the clock `now` (epoch seconds; keep servers' clocks in step).
@@ -136,11 +137,11 @@ class PostgresStore:
                 return cast("int", await connection.fetchval(self.schema.backlog))
 
     async def prune(self, now: float, *, limit: int = 1000) -> int:
-        """Delete up to `limit` expired inbox rows; rows that somebody has locked are left for later."""
+        """Delete up to `limit` expired rows of each table; rows that somebody has locked are left for later."""
         async with self._connection() as connection:
             with self._ours():
-                gone = await connection.fetch(self.schema.prune, now, limit)
-                return len(gone) + len(await connection.fetch(self.schema.prune_joins, now, limit))
+                statements = (self.schema.prune, self.schema.prune_joins, self.schema.books.prune)
+                return sum([len(await connection.fetch(sql, now, limit)) for sql in statements])
 
     @asynccontextmanager
     async def altering(self) -> AsyncIterator[migrate.Execute]:
@@ -154,6 +155,12 @@ class PostgresStore:
                         return [tuple(row) for row in await connection.fetch(sql, *parameters)]
 
                     yield execute
+
+    async def _fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
+        sql, parameters = statement
+        async with self._connection() as connection:
+            with self._ours():
+                return [tuple(row) for row in await connection.fetch(sql, *parameters)]
 
     async def _forget(self, connection: StoreConnection) -> None:
         if not self._sent:

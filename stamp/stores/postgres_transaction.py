@@ -8,7 +8,9 @@ from typing import Any
 
 from brokers.contract import Publication
 from stamp.errors import StoreUnavailable, TransactionHijacked
+from stamp.ports import LedgerRow
 from stamp.stores.common import Foreseen, Leases, SentBuffer, hijacked, nested, overtaken, swallowed
+from stamp.stores.ledger import values_of, writable
 from stamp.stores.postgres_errors import DRIVERS, ours_unavailable, unavailable
 from stamp.stores.rows import OutboxRow, Unwritten
 from stamp.stores.sql import Schema
@@ -24,7 +26,7 @@ _NO_TRANSACTION = (asyncpg.InvalidSavepointSpecificationError, asyncpg.NoActiveS
 
 
 class PostgresTransaction:
-    """See `stamp.ports.Transaction` and `Foresight`. A savepoint that touches nothing costs no round trip.
+    """See `stamp.ports.Transaction`, `Foresight`, `Bookkeeping`. A savepoint that touches nothing costs no round trip.
 
     Its rows wait for the commit, or for the end of the next savepoint that a handler writes in. The rows of a savepoint
     that a handler wrote in are in the database before the code after it runs, so that no handler's own COMMIT can
@@ -116,6 +118,24 @@ class PostgresTransaction:
         self._check_open()
         values = [(join, name, record, expires) for name, record in rows.items()]
         await self._ours(self._connection.executemany(self._schema.arrive, values))
+
+    async def read_runs(self, runs: Sequence[str]) -> Mapping[str, bytes]:
+        """See `stamp.ports.Bookkeeping`. Two round trips: locks first, then what is there once they are granted."""
+        self._check_open()
+        if not runs:
+            return {}
+        number, _ = await self._ours(self._connection.fetchrow(self._schema.books.lock, list(runs)))
+        self._same(number)
+        rows = await self._ours(self._connection.fetch(self._schema.books.read, list(runs)))
+        return {row["run"]: row["record"] for row in rows}
+
+    async def write_runs(self, rows: Sequence[LedgerRow]) -> None:
+        """See `stamp.ports.Bookkeeping`. One round trip, however many rows."""
+        self._check_open()
+        if not rows:
+            return
+        columns = zip(*map(values_of, writable(rows)), strict=True)
+        self._same(await self._ours(self._connection.fetchval(self._schema.books.write, *columns)))
 
     async def start(self) -> None:
         """BEGIN."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stamp.errors import BadConfiguration
+from stamp.stores.ledger_sql import LedgerSQL, ledger_sql
 
 Dialect = Literal["sqlite", "postgres"]
 Statement = tuple[str, Sequence[Any]]
@@ -102,6 +103,7 @@ class Schema:
     inbox: str
     outbox: str
     joins: str
+    ledger: str
     meta: str
     place: str
     """The prefix on SQLite, the schema on PostgreSQL: a checked identifier, safe to write into SQL."""
@@ -120,6 +122,7 @@ class Schema:
     gather: str
     arrive: str
     prune_joins: str
+    books: LedgerSQL
     create_meta: str
     has_meta: str
     """A row when the table of the name given is there."""
@@ -137,7 +140,7 @@ def sqlite_schema(prefix: str) -> Schema:
 
 
 def postgres_schema(schema: str) -> Schema:
-    """Tables `inbox`, `outbox`, `joins`, `meta` in that schema. Raises `BadConfiguration` on a bad name."""
+    """Tables `inbox`, `outbox`, `joins`, `ledger`, `meta` in that schema. Raises `BadConfiguration` on a bad name."""
     place = identifier(schema, what="schema")
     skip = "FOR UPDATE SKIP LOCKED"
     words = {
@@ -167,7 +170,7 @@ def identifier(name: str, *, what: str) -> str:
 def _schema(
     dialect: Dialect, place: str, before: str, words: dict[str, str], array: Callable[[Sequence[str]], Any]
 ) -> Schema:
-    tables = {name: f"{before}{name}" for name in ("inbox", "outbox", "joins", "meta")}
+    tables = {name: f"{before}{name}" for name in ("inbox", "outbox", "joins", "ledger", "meta")}
 
     def say(template: str) -> str:
         text = template.format(**tables, **words)
@@ -192,6 +195,7 @@ def _schema(
         gather=say(_GATHER),
         arrive=say(_ARRIVE),
         prune_joins=say(_PRUNE_JOINS),
+        books=ledger_sql(say, arrays=dialect == "postgres"),
         create_meta=say(_META),
         has_meta=say(_HAS_META[dialect]),
         versions=say(_VERSIONS),

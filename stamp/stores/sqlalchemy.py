@@ -5,14 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 from brokers.contract import Publication
 from stamp.errors import BadConfiguration, StoreUnavailable
 from stamp.stores import migrate
+from stamp.stores.books import SQLBooks
 from stamp.stores.common import Leases, SentBuffer, Turn, in_steps, not_open
 from stamp.stores.rows import publications_in_order
-from stamp.stores.sql import ADVISORY_CLAIM, ADVISORY_MIGRATE, Schema, forgetting, postgres_schema, sqlite_schema
+from stamp.stores.sql import (
+    ADVISORY_CLAIM,
+    ADVISORY_MIGRATE,
+    Schema,
+    Statement,
+    forgetting,
+    postgres_schema,
+    sqlite_schema,
+)
 from stamp.stores.sqlalchemy_errors import ours_unavailable
 from stamp.stores.sqlalchemy_transaction import SQLAlchemyTransaction, connection_of, started
 
@@ -30,8 +40,8 @@ from sqlalchemy.ext.asyncio import (
 SessionFactory = Callable[[], AsyncSession] | Callable[[], AsyncConnection]
 
 
-class SQLAlchemyStore:
-    """Inbox and outbox through the user's own engine, written on the connection of the handler's session.
+class SQLAlchemyStore(SQLBooks):
+    """Inbox, outbox and ledger through the user's own engine, written on the connection of the handler's session.
 
     `native` is what `session()` gives: an `AsyncSession` (`session=async_sessionmaker(engine)`; the default is a
     session with `expire_on_commit=False`) or an `AsyncConnection` (`session=engine.connect`). Tables are named with
@@ -142,17 +152,14 @@ class SQLAlchemyStore:
             return count
 
     async def prune(self, now: float, *, limit: int = 1000) -> int:
-        """Delete up to `limit` expired inbox rows, a few at a time, so that hops come in between."""
+        """Delete up to `limit` expired rows of each table, a few at a time, so that hops come in between."""
 
-        async def some(count: int) -> int:
+        async def some(count: int, *, sql: str) -> int:
             async with self._own() as connection:
-                return len((await connection.exec_driver_sql(self.schema.prune, (now, count))).all())
+                return len((await connection.exec_driver_sql(sql, (now, count))).all())
 
-        async def some_joins(count: int) -> int:
-            async with self._own() as connection:
-                return len((await connection.exec_driver_sql(self.schema.prune_joins, (now, count))).all())
-
-        return await in_steps(some, limit) + await in_steps(some_joins, limit)
+        statements = (self.schema.prune, self.schema.prune_joins, self.schema.books.prune)
+        return sum([await in_steps(partial(some, sql=sql), limit) for sql in statements])
 
     @asynccontextmanager
     async def altering(self) -> AsyncIterator[migrate.Execute]:
@@ -169,6 +176,15 @@ class SQLAlchemyStore:
 
     def _default_session(self) -> AsyncSession:
         return AsyncSession(self._engine, expire_on_commit=False)
+
+    async def _fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
+        # Not by `_own`, which takes SQLite's write lock: nobody's hop waits for somebody who reads.
+        sql, parameters = statement
+        async with self._alone():
+            with self._ours():
+                async with self._engine.connect() as connection:
+                    found = await connection.exec_driver_sql(sql, tuple(parameters))
+                    return [tuple(row) for row in found.all()]
 
     @asynccontextmanager
     async def _own(self) -> AsyncIterator[AsyncConnection]:

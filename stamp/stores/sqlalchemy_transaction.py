@@ -8,7 +8,9 @@ from typing import Any
 
 from brokers.contract import Publication
 from stamp.errors import StoreUnavailable, TransactionHijacked
+from stamp.ports import LedgerRow
 from stamp.stores.common import Leases, hijacked, nested, swallowed
+from stamp.stores.ledger import values_of, writable
 from stamp.stores.rows import OutboxRow
 from stamp.stores.sql import Schema, forgetting
 from stamp.stores.sqlalchemy_errors import ended, failed_before, ours_unavailable, unavailable
@@ -25,7 +27,7 @@ Native = AsyncSession | AsyncConnection
 
 
 class SQLAlchemyTransaction:
-    """See `stamp.ports.Transaction`. Outbox rows are written when the savepoint or the transaction ends."""
+    """See `stamp.ports.Transaction` and `Bookkeeping`. Outbox rows are written when the block ends."""
 
     def __init__(
         self, name: str, native: Native, connection: AsyncConnection, driver: Any, *, schema: Schema, leases: Leases
@@ -95,6 +97,28 @@ class SQLAlchemyTransaction:
         with self._ours():
             if values:
                 await self._connection.exec_driver_sql(self._schema.arrive, values)
+
+    async def read_runs(self, runs: Sequence[str]) -> Mapping[str, bytes]:
+        """See `stamp.ports.Bookkeeping`."""
+        self._check_open()
+        parameters = (self._schema.array(runs),)
+        with self._ours():
+            if self._schema.dialect == "postgres":
+                (await self._connection.exec_driver_sql(self._schema.books.lock, parameters)).all()
+            found = await self._connection.exec_driver_sql(self._schema.books.read, parameters)
+            return {run: bytes(record) for run, record in map(tuple, found.all())}
+
+    async def write_runs(self, rows: Sequence[LedgerRow]) -> None:
+        """See `stamp.ports.Bookkeeping`."""
+        self._check_open()
+        values: list[tuple[Any, ...]] = [values_of(row) for row in writable(rows)]
+        if not values:
+            return
+        with self._ours():
+            if self._schema.dialect == "postgres":
+                await self._connection.exec_driver_sql(self._schema.books.write, tuple(zip(*values, strict=True)))
+            else:
+                await self._connection.exec_driver_sql(self._schema.books.write, values)
 
     async def commit(self, sent: Sequence[str]) -> None:
         """What the session still has to flush, outbox rows, the delete of `sent`, COMMIT."""

@@ -11,8 +11,11 @@ from typing import Any, TypeVar
 
 from brokers.contract import Publication
 from stamp.errors import StoreUnavailable, TransactionHijacked
+from stamp.ports import LedgerRow
 from stamp.stores import migrate, sqlite_work
+from stamp.stores.books import SQLBooks
 from stamp.stores.common import Foreseen, Leases, SentBuffer, Turn, hijacked, in_steps, nested, not_open
+from stamp.stores.ledger import values_of, writable
 from stamp.stores.link import Link
 from stamp.stores.rows import Unwritten, publications_in_order
 from stamp.stores.sql import Schema, Statement, forgetting, sqlite_schema
@@ -21,8 +24,8 @@ from stamp.stores.sqlite_file import SQLiteFile
 T = TypeVar("T")
 
 
-class SQLiteStore:
-    """Inbox and outbox in the user's own SQLite file; several tasks and several processes may share it.
+class SQLiteStore(SQLBooks):
+    """Inbox, outbox and ledger in the user's own SQLite file; several tasks and several processes may share it.
 
     `sqlite:///relative.db`, `sqlite:////absolute.db`, or `sqlite://` for a private database in memory. WAL,
     `synchronous=FULL`: what is committed survives a power cut. `native` is an `aiosqlite.Connection` inside
@@ -122,15 +125,13 @@ class SQLiteStore:
         return count
 
     async def prune(self, now: float, *, limit: int = 1000) -> int:
-        """Delete up to `limit` expired inbox rows, a few at a time, so that hops come in between."""
+        """Delete up to `limit` expired rows of each table, a few at a time, so that hops come in between."""
 
-        async def some(count: int) -> int:
-            return len(await self._transact((self.schema.prune, (now, count))))
+        async def some(count: int, *, sql: str) -> int:
+            return len(await self._transact((sql, (now, count))))
 
-        async def some_joins(count: int) -> int:
-            return len(await self._transact((self.schema.prune_joins, (now, count))))
-
-        return await in_steps(some, limit) + await in_steps(some_joins, limit)
+        statements = (self.schema.prune, self.schema.prune_joins, self.schema.books.prune)
+        return sum([await in_steps(partial(some, sql=sql), limit) for sql in statements])
 
     @asynccontextmanager
     async def altering(self) -> AsyncIterator[migrate.Execute]:
@@ -157,6 +158,11 @@ class SQLiteStore:
                 work = partial(sqlite_work.transact, statements=[*forgetting(self.schema, sent), *statements])
                 return await self._file.do(link, work)
 
+    async def _fetch(self, statement: Statement) -> sqlite_work.Rows:
+        # Without BEGIN, so without the write lock: nobody's hop waits for somebody who reads.
+        async with self._turn.taken():
+            return await self._file.do(await self._linked(), partial(sqlite_work.run, statement=statement))
+
     async def _linked(self) -> Link:
         if not self._open:
             raise not_open(self)
@@ -164,7 +170,7 @@ class SQLiteStore:
 
 
 class SQLiteTransaction:
-    """See `stamp.ports.Transaction` and `Foresight`. A savepoint that touches nothing costs no trip to the thread.
+    """See `stamp.ports.Transaction`, `Foresight`, `Bookkeeping`. A savepoint that touches nothing costs no trip.
 
     Its rows wait for the commit, or for the next savepoint that a handler writes in: they are in the database before
     the code after it runs, so that no handler's own COMMIT can tear a message from what follows it.
@@ -239,6 +245,17 @@ class SQLiteTransaction:
         self._touch()
         values = [(join, name, record, expires) for name, record in rows.items()]
         await self._do(partial(sqlite_work.arrive, sql=self._schema.arrive, rows=values))
+
+    async def read_runs(self, runs: Sequence[str]) -> Mapping[str, bytes]:
+        """See `stamp.ports.Bookkeeping`. The transaction holds the database's one write lock."""
+        question = (self._schema.books.read, (self._schema.array(runs),))
+        return await self._do(partial(sqlite_work.gather, statement=question))
+
+    async def write_runs(self, rows: Sequence[LedgerRow]) -> None:
+        """See `stamp.ports.Bookkeeping`."""
+        self._touch()
+        values = [values_of(row) for row in writable(rows)]
+        await self._do(partial(sqlite_work.arrive, sql=self._schema.books.write, rows=values))
 
     async def start(self) -> None:
         """BEGIN IMMEDIATE."""

@@ -149,14 +149,14 @@ def look(db: sqlite3.Connection, *, known: Statement) -> set[str]:
 
 
 def gather(db: sqlite3.Connection, *, statement: Statement) -> dict[str, bytes]:
-    """The arrivals of a join, by name. Raises `EndedError` outside a transaction."""
+    """Records by name: arrivals of a join, runs of the ledger. Raises `EndedError` outside a transaction."""
     if not db.in_transaction:
         raise EndedError
     return {name: bytes(record) for name, record in run(db, statement)}
 
 
 def arrive(db: sqlite3.Connection, *, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-    """Write arrivals. Raises `EndedError` outside a transaction."""
+    """Write arrivals, or rows of the ledger. Raises `EndedError` outside a transaction."""
     if not db.in_transaction:
         raise EndedError
     db.executemany(sql, rows)

@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from stamp.stores.conformance import CONCURRENT_SCENARIOS, SCENARIOS, Scenario, run_scenario
+from stamp.stores.conformance import (
+    CONCURRENT_LEDGER_SCENARIOS,
+    CONCURRENT_SCENARIOS,
+    LEDGER_SCENARIOS,
+    SCENARIOS,
+    Scenario,
+    run_scenario,
+)
 from tests.stores.places import memory_place, postgres_places, sqlite_places
 
-ALL = SCENARIOS + CONCURRENT_SCENARIOS
+ONE_AT_A_TIME = SCENARIOS + LEDGER_SCENARIOS
+ALL = ONE_AT_A_TIME + CONCURRENT_SCENARIOS + CONCURRENT_LEDGER_SCENARIOS
 WAYS = ("session", "connection")
 
 
@@ -19,12 +27,12 @@ def test_the_suite_has_at_least_thirty_scenarios_and_each_name_once() -> None:
     assert len({scenario.name for scenario in ALL}) == len(ALL)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+@pytest.mark.parametrize("scenario", ONE_AT_A_TIME, ids=str)
 def test_the_memory_store_keeps_the_contract(scenario: Scenario) -> None:
     asyncio.run(run_scenario(scenario, memory_place))
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+@pytest.mark.parametrize("scenario", ONE_AT_A_TIME, ids=str)
 def test_the_sqlite_store_keeps_the_contract(scenario: Scenario, tmp_path: Path) -> None:
     asyncio.run(run_scenario(scenario, sqlite_places(tmp_path)))
 
@@ -35,7 +43,7 @@ def test_the_postgres_store_keeps_the_contract(scenario: Scenario, postgres: str
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+@pytest.mark.parametrize("scenario", ONE_AT_A_TIME, ids=str)
 def test_the_sqlalchemy_store_keeps_the_contract_on_sqlite(scenario: Scenario, way: str, tmp_path: Path) -> None:
     asyncio.run(run_scenario(scenario, sqlite_places(tmp_path, sqlalchemy=way)))
 

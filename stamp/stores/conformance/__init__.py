@@ -8,17 +8,21 @@
 
 `my_place()` is an async context manager that gives a `Place`: an empty database, store objects on it, and the few
 statements of a user that the scenarios need. `CONCURRENT_SCENARIOS` are for stores that have several transactions
-open at once. Scenarios are plain asserts with one deadline each; they need no test framework. Each ends with a
+open at once, `LEDGER_SCENARIOS` for those that offer `Bookkeeping` and `Books`, and `CONCURRENT_LEDGER_SCENARIOS` for
+those that do both. Scenarios are plain asserts with one deadline each; they need no test framework. Each ends with a
 look for leaks: transactions left open, connections left behind.
 """
 
 from stamp.stores.conformance import (
     concurrent,
+    concurrent_ledgers,
     foreseeing,
     hijacks,
     inbox,
     joins,
+    ledgers,
     lifetime,
+    listing,
     outbox,
     relaying,
     savepoints,
@@ -38,6 +42,18 @@ SCENARIOS: tuple[Scenario, ...] = (
     *scenarios_of(relaying),
     *scenarios_of(lifetime),
 )
+LEDGER_SCENARIOS: tuple[Scenario, ...] = (*scenarios_of(ledgers), *scenarios_of(listing))
 CONCURRENT_SCENARIOS: tuple[Scenario, ...] = scenarios_of(concurrent)
+CONCURRENT_LEDGER_SCENARIOS: tuple[Scenario, ...] = scenarios_of(concurrent_ledgers)
 
-__all__ = ["CONCURRENT_SCENARIOS", "SCENARIOS", "Place", "PlaceFactory", "Scenario", "UserRows", "run_scenario"]
+__all__ = [
+    "CONCURRENT_LEDGER_SCENARIOS",
+    "CONCURRENT_SCENARIOS",
+    "LEDGER_SCENARIOS",
+    "SCENARIOS",
+    "Place",
+    "PlaceFactory",
+    "Scenario",
+    "UserRows",
+    "run_scenario",
+]
