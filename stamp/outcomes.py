@@ -1,4 +1,4 @@
-"""From what a handler takes and gives to what is decided about: its event typed, its state checked, its errors named."""
+"""From what a handler takes and gives to what is decided about: event typed, state checked, errors named."""
 
 from __future__ import annotations
 
