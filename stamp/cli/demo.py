@@ -100,7 +100,7 @@ def demo(
         if apart and url.startswith(MEMORY):
             raise problems.usage("processes can't share the embedded broker", fix="add --broker rabbitmq")
         played = asyncio.run(_play(shown, list(files), url, databases, apart=apart, replace=replace))
-    _show(shown, played, form)
+    _show(played, form)
     sys.exit(problems.OK if played.summary.accounted and played.summary.balanced else problems.NO)
 
 
@@ -203,12 +203,12 @@ def _occupied(error: Exception) -> problems.Problem:
     )
 
 
-def _show(example: Any, played: Any, chosen: str) -> None:
+def _show(played: Any, chosen: str) -> None:
     if chosen == "json":
         click.echo(json_text(document("demo", played.summary.document()), indent=2))
         return
-    for record in played.samples:
-        _trace(record, record.stamp.state[example.key])
+    for key, record in played.samples:
+        _trace(record, key)
     _account(played.summary)
     _books(played.summary)
     _verdict(played.summary)
