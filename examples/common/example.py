@@ -58,6 +58,11 @@ class Example:
         return self.key.partition("_")[0]
 
     @property
+    def ddl(self) -> dict[str, str]:
+        """What each service's database is made with: nothing for one that only owns the state of runs."""
+        return {name: self.tables.get(name, "") for name in self.services}
+
+    @property
     def files(self) -> list[Path]:
         """The shipped input."""
         return [examples() / self.name / name for name in self.inputs]

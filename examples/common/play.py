@@ -94,7 +94,7 @@ async def play(
     patience: float = PATIENCE,
 ) -> Played:
     """Run it on an open broker with its stage set. With `url` each service is a process of its own."""
-    await databases.prepare(example.tables)
+    await databases.prepare(example.ddl)
     watch, intake = Watch(example.workflow.name), Intake()
     following = asyncio.create_task(watch.follow(broker, start=await journal_end(broker)))
     ticking = asyncio.create_task(_tick(watch, intake, listener, sum(map(count, files))))

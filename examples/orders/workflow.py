@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+from common.styles import chosen
 
 from stamp import All, Step, Workflow
 from stamp.resources import schemas
@@ -91,6 +92,7 @@ COMPLETE_ORDER = Workflow(
     state=Order,
     start=OrderSubmitted,
     deadline="48h",
+    style=chosen(controller="orders", desk="order-desk"),
     schemas=schemas(),
     steps=[
         Step("create", service="orders", on=OrderSubmitted, emits=OrderCreated, undo=True),

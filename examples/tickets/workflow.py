@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+from common.styles import chosen
 
 from stamp import Step, Workflow
 from stamp.resources import schemas
@@ -81,6 +82,7 @@ NEW_TICKET = Workflow(
     state=Ticket,
     start=TicketSubmitted,
     deadline="48h",
+    style=chosen(controller="tickets", desk="ticket-desk"),
     schemas=schemas(),
     steps=[
         Step("create", service="tickets", on=TicketSubmitted, emits=TicketCreated, undo=True),

@@ -70,7 +70,7 @@ class Shop:
 @pytest.fixture
 def shop(tmp_path: Path, bench: Callable[..., SyncBench]) -> Shop:
     databases = SQLiteFiles(tmp_path)
-    asyncio.run(databases.prepare(EXAMPLE.tables))
+    asyncio.run(databases.prepare(EXAMPLE.ddl))
     return Shop(bench(*EXAMPLE.services.values(), store=databases.url), databases)
 
 

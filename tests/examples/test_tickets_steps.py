@@ -24,7 +24,7 @@ from tests.examples.playing import query
 def desk(tmp_path: Path, bench: Callable[..., SyncBench]) -> SyncBench:
     """All four services with their tables."""
     databases = SQLiteFiles(tmp_path)
-    asyncio.run(databases.prepare(EXAMPLE.tables))
+    asyncio.run(databases.prepare(EXAMPLE.ddl))
     return bench(*EXAMPLE.services.values(), store=databases.url)
 
 
