@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 BROKER ?= memory
 EXAMPLE ?= tickets
 STORE ?= sqlite
+STYLE ?= stamp
 RUNS ?= 10000
 READY := $(VENV)/.ready
 
@@ -27,10 +28,10 @@ $(READY): pyproject.toml
 servers: ## RabbitMQ and PostgreSQL, installed if they are missing
 	@sh tests/install_servers.sh
 
-demo: env ## the ticket workflow; EXAMPLE=orders another, BROKER=rabbitmq a private node, STORE=postgres a cluster
+demo: env ## the ticket workflow; EXAMPLE=orders another, BROKER=rabbitmq a private node, STORE=postgres a cluster, STYLE=front-controller another owner
 	@if [ "$(BROKER)" = rabbitmq ] && [ -z "$$AMQP_URL" ]; then sh tests/install_servers.sh rabbitmq; fi
 	@if [ "$(STORE)" = postgres ] && [ -z "$$POSTGRES_URL" ]; then sh tests/install_servers.sh postgres; fi
-	@$(BIN)/stamp demo --example $(EXAMPLE) --broker $(BROKER) --store $(STORE)
+	@$(BIN)/stamp demo --example $(EXAMPLE) --broker $(BROKER) --store $(STORE) --style $(STYLE)
 
 test: env servers ## every test, on memory, RabbitMQ, SQLite and PostgreSQL
 	$(BIN)/python -m pytest

@@ -294,7 +294,8 @@ def _turn(workflow: Workflow, stamp: Stamp, at: Position, outcome: Failed | Brok
     entry = entry_of(stamp, at, outcome.entry, now, undo=partly)
     error = error_of(at.step, outcome.type, outcome.reason, now)
     turned = stamp.appended(entry, {"stamp": newest(FORMAT, stamp.format), "phase": "backward", "error": error})
-    join = join_of(workflow, turned, at)
+    # Where nobody keeps a history a branch knows its own way back best: its word then says that it is back.
+    join = None if isinstance(workflow.style, Stateless) else join_of(workflow, turned, at)
     return walk_back(workflow, turned, at) if join is None else _reported(turned, at, join)
 
 

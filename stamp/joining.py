@@ -41,6 +41,7 @@ from stamp.ids import join_message, next_message
 from stamp.merging import merge_stamps, policies_of
 from stamp.model import Stamp
 from stamp.slim import report, without_history
+from stamp.style import Stateless
 from stamp.workflow import Workflow
 
 BASE = "base"
@@ -255,10 +256,11 @@ class _Join:
     def _turn(self, name: str) -> None:
         """Let a branch that has arrived walk back; one with nothing to undo is back at once."""
         row, stamp = self.rows[name], self._stamp(name)
+        came_back = stamp.phase == "backward" and isinstance(self.workflow.style, Stateless)
         if stamp.phase != "backward":
             stamp = stamp.having({"phase": "backward", "error": self.rows[JOIN].error or self._late()})
         at = Position(step=self.at.step, action="undo", message_id=row.message)
-        walking = next_undo(self.workflow, stamp, at) is not None
+        walking = not came_back and next_undo(self.workflow, stamp, at) is not None
         self._put(name, Row("walking" if walking else "back", msgspec.Raw(stamp.to_json()), message=row.message))
         if self.way == "fired" and self.workflow.style.owner is not None:
             self.messages.append(report(without_history(stamp), None, at))

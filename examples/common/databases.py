@@ -96,8 +96,9 @@ class PostgresServer:
                 if self._name(service) not in there:
                     await server.execute(f'CREATE DATABASE "{self._name(service)}"')
         for service, sql in tables.items():
-            async with _connected(self.url(service)) as connection:
-                await connection.execute(sql)
+            if sql:  # asyncpg stumbles over an empty query
+                async with _connected(self.url(service)) as connection:
+                    await connection.execute(sql)
 
     async def clear(self, tables: Mapping[str, str]) -> None:
         async with _connected(self.server) as server:

@@ -19,10 +19,11 @@ from stamp import Service, Workflow, journal
 from stamp.ledger import Record
 from stamp.resources import examples
 
-Audit = Callable[[Databases, Sequence[Record]], Awaitable[Sequence[Claim]]]
+Audit = Callable[[Databases, Sequence[Record], Mapping[str, Any]], Awaitable[Sequence[Claim]]]
+"""Gets the records of the runs, and the line that started each, by the run's id."""
 
 
-async def _no_audit(databases: Databases, records: Sequence[Record]) -> Sequence[Claim]:  # noqa: ARG001
+async def _no_audit(databases: Databases, records: Sequence[Record], lines: Mapping[str, Any]) -> Sequence[Claim]:  # noqa: ARG001
     return ()
 
 
@@ -41,7 +42,7 @@ class Example:
     line: type[msgspec.Struct]
     """What each line of the input is."""
     key: str
-    """The member of a line and of the state that names it: `ticket_id`."""
+    """The member of a line that names it: `ticket_id`."""
     receive: Callable[[Sequence[Any]], Awaitable[list[Receipt]]]
     """Takes lines in, all in one transaction."""
     inputs: Sequence[str]
@@ -55,6 +56,11 @@ class Example:
     def noun(self) -> str:
         """What a line is called: `ticket`."""
         return self.key.partition("_")[0]
+
+    @property
+    def ddl(self) -> dict[str, str]:
+        """What each service's database is made with: nothing for one that only owns the state of runs."""
+        return {name: self.tables.get(name, "") for name in self.services}
 
     @property
     def files(self) -> list[Path]:

@@ -38,8 +38,8 @@ class Intake:
     lines: int = 0
     duplicates: int = 0
     rejected: list[Rejected] = field(default_factory=list)
-    runs: list[str] = field(default_factory=list)
-    """Ids of the runs that were started, in order."""
+    runs: dict[str, Any] = field(default_factory=dict)
+    """The line that started each run, by the run's id, in order. Messages don't say it in every style."""
 
 
 def read(path: Path, example: Example) -> Iterator[tuple[str, Any]]:
@@ -94,6 +94,7 @@ async def feed(
         ]
         intake.rejected += wrong
         intake.duplicates += sum(receipt.outcome == "duplicate" for receipt in receipts)
-        intake.runs += [receipt.run for receipt in receipts if receipt.outcome == "started"]
+        taken = zip(good, receipts, strict=True)
+        intake.runs |= {receipt.run: value for (_, value), receipt in taken if receipt.outcome == "started"}
         for rejected in wrong:
             on_rejected(rejected)

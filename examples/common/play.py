@@ -41,7 +41,8 @@ class Played:
     """How it ended, and two runs worth a look."""
 
     summary: Summary
-    samples: Sequence[Record]
+    samples: Sequence[tuple[str, Record]]
+    """Each with the key of its line: `T-0001`."""
 
 
 class OccupiedError(Exception):
@@ -93,7 +94,7 @@ async def play(
     patience: float = PATIENCE,
 ) -> Played:
     """Run it on an open broker with its stage set. With `url` each service is a process of its own."""
-    await databases.prepare(example.tables)
+    await databases.prepare(example.ddl)
     watch, intake = Watch(example.workflow.name), Intake()
     following = asyncio.create_task(watch.follow(broker, start=await journal_end(broker)))
     ticking = asyncio.create_task(_tick(watch, intake, listener, sum(map(count, files))))
@@ -109,9 +110,9 @@ async def play(
         await asyncio.gather(following, ticking, return_exceptions=True)
     waiting = 0 if watch.settled >= set(intake.runs) else await _waiting(example, broker, databases)
     ours = [watch.rows[run] for run in intake.runs if run in watch.rows]
-    books = await example.audit(databases, ours)
+    books = await example.audit(databases, ours, intake.runs)
     summary = account(intake, ours, waiting=waiting, seconds=seconds, now=time.time(), books=books)
-    return Played(summary, samples(ours))
+    return Played(summary, [(getattr(intake.runs[record.run], example.key), record) for record in samples(ours)])
 
 
 def _services(

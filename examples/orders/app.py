@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from common.example import Example
+from common.styles import with_owner
 
 from orders import books, notifications, orders, payments, shipping, warehouse
 from orders.workflow import COMPLETE_ORDER, OrderSubmitted
-from stamp import Service
 
-SERVICES: dict[str, Service] = {
-    "orders": orders.orders,
-    "payments": payments.payments,
-    "warehouse": warehouse.warehouse,
-    "shipping": shipping.shipping,
-    "notifications": notifications.notifications,
-}
+SERVICES = with_owner(
+    {
+        "orders": orders.orders,
+        "payments": payments.payments,
+        "warehouse": warehouse.warehouse,
+        "shipping": shipping.shipping,
+        "notifications": notifications.notifications,
+    },
+    COMPLETE_ORDER,
+)
 
 EXAMPLE = Example(
     name="orders",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from common.books import Claim, nothing
 from common.databases import Databases
 
+from orders.workflow import OrderSubmitted
 from stamp.history import past_pivot
 from stamp.ledger import Record
 
@@ -70,17 +71,17 @@ IN_THEMSELVES = (
 )
 
 
-async def audit(databases: Databases, records: Sequence[Record]) -> list[Claim]:
-    """The claims, and what speaks against each, for the orders of these runs."""
-    undone = {str(record.stamp.state["order_id"]) for record in records if record.stamp.phase == "compensated"}
-    standing = [record.stamp.state for record in records if _stands(record)]
-    completed = [record.stamp.state for record in records if record.stamp.phase == "completed"]
-    once = {state["order_id"]: 1 for state in standing}
+async def audit(databases: Databases, records: Sequence[Record], orders: Mapping[str, OrderSubmitted]) -> list[Claim]:
+    """The claims, and what speaks against each, for the orders of these runs. `orders` says which is whose, by run."""
+    undone = {orders[record.run].order_id for record in records if record.stamp.phase == "compensated"}
+    standing = [orders[record.run] for record in records if _stands(record)]
+    completed = [orders[record.run] for record in records if record.stamp.phase == "completed"]
+    once = {order.order_id: 1 for order in standing}
     asked = [
-        (MONEY, {state["order_id"]: state["total"] for state in standing}),
-        (STOCK, {state["order_id"]: state["quantity"] for state in standing}),
+        (MONEY, {order.order_id: order.total for order in standing}),
+        (STOCK, {order.order_id: order.quantity for order in standing}),
         (PARCEL, once),
-        (LETTER, {state["order_id"]: 1 for state in completed}),
+        (LETTER, {order.order_id: 1 for order in completed}),
         (PLACE, once),
     ]
     claims = [claim for thing, due in asked for claim in await _of(thing, databases, undone, due)]

@@ -28,12 +28,11 @@ class MailDownError(Exception):
 
 @notifications.step(COMPLETE_ORDER, "notify")
 async def notify(event: OrderShipped, hop: Hop[Order]) -> CustomerNotified:
-    address = hop.state.customer
-    if address.endswith(DOWN):
+    if event.customer.endswith(DOWN):
         raise MailDownError(f"no answer from {DOWN[1:]}")
     await rows(
         hop.tx,
         "INSERT INTO letter (order_id, address, text, key) VALUES ($1, $2, $3, $4)",
-        *(event.order_id, address, f"Parcel {event.parcel} is on its way.", hop.idempotency_key),
+        *(event.order_id, event.customer, f"Parcel {event.parcel} is on its way.", hop.idempotency_key),
     )
     return CustomerNotified(order_id=event.order_id)

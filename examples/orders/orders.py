@@ -51,7 +51,16 @@ async def create(event: OrderSubmitted, hop: Hop[Order]) -> OrderCreated:
         "INSERT INTO customer_order (order_id, customer, total, status) VALUES ($1, $2, $3, 'accepted')",
         *(event.order_id, event.customer, event.total),
     )
-    return OrderCreated(order_id=event.order_id, card=event.card)
+    hop.keep(order_id=event.order_id)
+    return OrderCreated(
+        order_id=event.order_id,
+        customer=event.customer,
+        address=event.address,
+        card=event.card,
+        sku=event.sku,
+        quantity=event.quantity,
+        total=event.total,
+    )
 
 
 @orders.undo(COMPLETE_ORDER, "create")
@@ -60,5 +69,5 @@ async def cancel(hop: Hop[Order]) -> None:
     await rows(
         hop.tx,
         "UPDATE customer_order SET status = 'cancelled', reason = $1 WHERE order_id = $2",
-        *(error.get("message"), hop.state.order_id),
+        *(error.get("message"), hop.kept["order_id"]),
     )

@@ -31,24 +31,20 @@ payments = Service("payments")
 async def charge(event: OrderCreated, hop: Hop[Order]) -> PaymentCharged:
     if await rows(hop.tx, "SELECT 1 FROM declined_card WHERE card = $1", event.card):
         raise Fail("card declined")
-    await _move(hop, event.card, -hop.state.total)
-    await _move(hop, TILL, hop.state.total)
-    receipt = f"R-{event.order_id}"
-    hop.state.receipt = receipt
-    hop.keep(card=event.card, amount=hop.state.total)
-    return PaymentCharged(order_id=event.order_id, receipt=receipt)
+    await _move(hop, event.order_id, event.total, source=event.card, target=TILL)
+    hop.keep(order_id=event.order_id, card=event.card, amount=event.total)
+    return PaymentCharged(order_id=event.order_id, receipt=f"R-{event.order_id}")
 
 
 @payments.undo(COMPLETE_ORDER, "charge")
 async def refund(hop: Hop[Order]) -> None:
-    await _move(hop, TILL, -hop.kept["amount"])
-    await _move(hop, hop.kept["card"], hop.kept["amount"])
-    hop.state.receipt = None
+    await _move(hop, hop.kept["order_id"], hop.kept["amount"], source=TILL, target=hop.kept["card"])
 
 
-async def _move(hop: Hop[Any], account: str, amount: int) -> None:
-    await rows(
-        hop.tx,
-        "INSERT INTO entry (order_id, key, account, amount) VALUES ($1, $2, $3, $4)",
-        *(hop.state.order_id, hop.idempotency_key, account, amount),
-    )
+async def _move(hop: Hop[Any], order_id: str, amount: int, *, source: str, target: str) -> None:
+    for account, change in ((source, -amount), (target, amount)):
+        await rows(
+            hop.tx,
+            "INSERT INTO entry (order_id, key, account, amount) VALUES ($1, $2, $3, $4)",
+            *(order_id, hop.idempotency_key, account, change),
+        )

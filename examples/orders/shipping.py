@@ -26,15 +26,14 @@ shipping = Service("shipping")
 
 @shipping.step(COMPLETE_ORDER, "ship")
 async def ship(joined: Joined, hop: Hop[Order]) -> OrderShipped:
-    order = hop.state
-    if order.address.endswith(SUNKEN):
-        raise Fail(f"the courier does not go to{SUNKEN.strip(',')}")
     paid: PaymentCharged = joined[PaymentCharged]
     reserved: StockReserved = joined[StockReserved]
-    order.parcel = f"P-{order.order_id}"
+    if reserved.address.endswith(SUNKEN):
+        raise Fail(f"the courier does not go to{SUNKEN.strip(',')}")
+    parcel = f"P-{reserved.order_id}"
     await rows(
         hop.tx,
         "INSERT INTO parcel (order_id, parcel, receipt, shelf, address) VALUES ($1, $2, $3, $4, $5)",
-        *(order.order_id, order.parcel, paid.receipt, reserved.shelf, order.address),
+        *(reserved.order_id, parcel, paid.receipt, reserved.shelf, reserved.address),
     )
-    return OrderShipped(order_id=order.order_id, parcel=order.parcel)
+    return OrderShipped(order_id=reserved.order_id, customer=reserved.customer, parcel=parcel)

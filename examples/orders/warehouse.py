@@ -30,27 +30,23 @@ warehouse = Service("warehouse")
 
 @warehouse.step(COMPLETE_ORDER, "reserve")
 async def reserve(event: OrderCreated, hop: Hop[Order]) -> StockReserved:
-    sku, quantity = hop.state.sku, hop.state.quantity
     taken = await rows(
         hop.tx,
         "UPDATE stock SET free = free - $1 WHERE sku = $2 AND free >= $1 RETURNING shelf",
-        *(quantity, sku),
+        *(event.quantity, event.sku),
     )
     if not taken:
-        raise Fail(f"out of stock: {sku}")
+        raise Fail(f"out of stock: {event.sku}")
     await rows(
         hop.tx,
         "INSERT INTO reservation (order_id, sku, quantity) VALUES ($1, $2, $3)",
-        *(event.order_id, sku, quantity),
+        *(event.order_id, event.sku, event.quantity),
     )
-    shelf: str = taken[0][0]
-    hop.state.shelf = shelf
-    hop.keep(sku=sku, quantity=quantity)
-    return StockReserved(order_id=event.order_id, shelf=shelf)
+    hop.keep(order_id=event.order_id, sku=event.sku, quantity=event.quantity)
+    return StockReserved(order_id=event.order_id, customer=event.customer, address=event.address, shelf=taken[0][0])
 
 
 @warehouse.undo(COMPLETE_ORDER, "reserve")
 async def release(hop: Hop[Order]) -> None:
     await rows(hop.tx, "UPDATE stock SET free = free + $1 WHERE sku = $2", hop.kept["quantity"], hop.kept["sku"])
-    await rows(hop.tx, "DELETE FROM reservation WHERE order_id = $1", hop.state.order_id)
-    hop.state.shelf = None
+    await rows(hop.tx, "DELETE FROM reservation WHERE order_id = $1", hop.kept["order_id"])

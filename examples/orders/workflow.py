@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+from common.styles import chosen
 
 from stamp import All, Step, Workflow
 from stamp.resources import schemas
@@ -21,7 +22,7 @@ Cents = Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """The state that travels. `receipt` is written in one branch, `shelf` in the other: the join has both."""
+    """The state: what a run is about, for whoever looks at it. What a step needs comes with its event, in any style."""
 
     order_id: Word
     customer: Line
@@ -29,9 +30,6 @@ class Order(msgspec.Struct, kw_only=True):
     sku: Word
     quantity: Count
     total: Cents
-    receipt: Word | None = None
-    shelf: Word | None = None
-    parcel: Word | None = None
 
 
 class OrderSubmitted(msgspec.Struct, kw_only=True):
@@ -47,10 +45,15 @@ class OrderSubmitted(msgspec.Struct, kw_only=True):
 
 
 class OrderCreated(msgspec.Struct, kw_only=True):
-    """It is written down. Both the payments and the warehouse get it."""
+    """It is written down. Both the payments and the warehouse get it, with what they and those after them need."""
 
     order_id: Word
+    customer: Line
+    address: Line
     card: Word
+    sku: Word
+    quantity: Count
+    total: Cents
 
 
 class PaymentCharged(msgspec.Struct, kw_only=True):
@@ -61,9 +64,11 @@ class PaymentCharged(msgspec.Struct, kw_only=True):
 
 
 class StockReserved(msgspec.Struct, kw_only=True):
-    """The goods are set aside."""
+    """The goods are set aside, with a label: whose they are, and where they go."""
 
     order_id: Word
+    customer: Line
+    address: Line
     shelf: Word
 
 
@@ -71,6 +76,7 @@ class OrderShipped(msgspec.Struct, kw_only=True):
     """The courier has it. Nobody gets it back from there."""
 
     order_id: Word
+    customer: Line
     parcel: Word
 
 
@@ -86,6 +92,7 @@ COMPLETE_ORDER = Workflow(
     state=Order,
     start=OrderSubmitted,
     deadline="48h",
+    style=chosen(controller="orders", desk="order-desk"),
     schemas=schemas(),
     steps=[
         Step("create", service="orders", on=OrderSubmitted, emits=OrderCreated, undo=True),

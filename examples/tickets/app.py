@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from common.example import Example
+from common.styles import with_owner
 
-from stamp import Service
 from tickets import assignment, notification, resolution, tickets
 from tickets.workflow import NEW_TICKET, TicketSubmitted
 
-SERVICES: dict[str, Service] = {
-    "tickets": tickets.tickets,
-    "assignment": assignment.assignment,
-    "resolution": resolution.resolution,
-    "notification": notification.notification,
-}
+SERVICES = with_owner(
+    {
+        "tickets": tickets.tickets,
+        "assignment": assignment.assignment,
+        "resolution": resolution.resolution,
+        "notification": notification.notification,
+    },
+    NEW_TICKET,
+)
 
 EXAMPLE = Example(
     name="tickets",

@@ -31,21 +31,19 @@ assignment = Service("assignment")
 @assignment.step(NEW_TICKET, "assign")
 async def assign(event: TicketCreated, hop: Hop[Ticket]) -> TicketAssigned:
     found = await hop.tx.execute(
-        "SELECT name FROM expert WHERE skill = ? ORDER BY load, name LIMIT 1", (hop.state.product,)
+        "SELECT name FROM expert WHERE skill = ? ORDER BY load, name LIMIT 1", (event.product,)
     )
     row = await found.fetchone()
     if row is None:
-        raise Fail(f"nobody here knows the product {hop.state.product!r}")
+        raise Fail(f"nobody here knows the product {event.product!r}")
     expert: str = row[0]
     await hop.tx.execute("UPDATE expert SET load = load + 1 WHERE name = ?", (expert,))
     await hop.tx.execute("INSERT INTO assignment (ticket_id, expert) VALUES (?, ?)", (event.ticket_id, expert))
-    hop.state.expert = expert
-    hop.keep(expert=expert)
-    return TicketAssigned(ticket_id=event.ticket_id, expert=expert)
+    hop.keep(ticket_id=event.ticket_id, expert=expert)
+    return TicketAssigned(ticket_id=event.ticket_id, customer=event.customer, product=event.product, expert=expert)
 
 
 @assignment.undo(NEW_TICKET, "assign")
 async def free(hop: Hop[Ticket]) -> None:
     await hop.tx.execute("UPDATE expert SET load = load - 1 WHERE name = ?", (hop.kept["expert"],))
-    await hop.tx.execute("DELETE FROM assignment WHERE ticket_id = ?", (hop.state.ticket_id,))
-    hop.state.expert = None
+    await hop.tx.execute("DELETE FROM assignment WHERE ticket_id = ?", (hop.kept["ticket_id"],))

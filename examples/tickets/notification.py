@@ -27,11 +27,10 @@ class BounceError(Exception):
 
 @notification.step(NEW_TICKET, "notify")
 async def notify(event: TicketResolved, hop: Hop[Ticket]) -> NotificationSent:
-    address = hop.state.customer
-    if address.endswith(BOUNCES):
-        raise BounceError(f"no mail system takes letters to {address}")
+    if event.customer.endswith(BOUNCES):
+        raise BounceError(f"no mail system takes letters to {event.customer}")
     await hop.tx.execute(
         "INSERT INTO message (ticket_id, address, text, key) VALUES (?, ?, ?, ?)",
-        (event.ticket_id, address, event.answer, hop.idempotency_key),
+        (event.ticket_id, event.customer, event.answer, hop.idempotency_key),
     )
-    return NotificationSent(ticket_id=event.ticket_id, address=address)
+    return NotificationSent(ticket_id=event.ticket_id, address=event.customer)

@@ -23,12 +23,11 @@ resolution = Service("resolution")
 
 @resolution.step(NEW_TICKET, "resolve")
 async def resolve(event: TicketAssigned, hop: Hop[Ticket]) -> TicketResolved:
-    product = hop.state.product
-    found = await hop.tx.execute("SELECT 1 FROM retired WHERE product = ?", (product,))
+    found = await hop.tx.execute("SELECT 1 FROM retired WHERE product = ?", (event.product,))
     if await found.fetchone() is not None:
-        raise Fail(f"{product} is retired, nothing is repaired any more")
-    answer = f"{event.expert} looked at your {product} and it works again."
+        raise Fail(f"{event.product} is retired, nothing is repaired any more")
+    answer = f"{event.expert} looked at your {event.product} and it works again."
     await hop.tx.execute(
         "INSERT INTO work (ticket_id, expert, answer) VALUES (?, ?, ?)", (event.ticket_id, event.expert, answer)
     )
-    return TicketResolved(ticket_id=event.ticket_id, answer=answer)
+    return TicketResolved(ticket_id=event.ticket_id, customer=event.customer, answer=answer)

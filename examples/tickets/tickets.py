@@ -50,7 +50,10 @@ async def create(event: TicketSubmitted, hop: Hop[Ticket]) -> TicketCreated:
         "INSERT INTO ticket (ticket_id, customer, product, subject, problem, status) VALUES (?, ?, ?, ?, ?, 'open')",
         (event.ticket_id, event.customer, event.product, event.subject, event.problem),
     )
-    return TicketCreated(ticket_id=event.ticket_id, subject=event.subject)
+    hop.keep(ticket_id=event.ticket_id)
+    return TicketCreated(
+        ticket_id=event.ticket_id, customer=event.customer, product=event.product, subject=event.subject
+    )
 
 
 @tickets.undo(NEW_TICKET, "create")
@@ -58,13 +61,15 @@ async def reject(hop: Hop[Ticket]) -> None:
     error = hop.stamp.error or {}
     await hop.tx.execute(
         "UPDATE ticket SET status = 'rejected', reason = ? WHERE ticket_id = ?",
-        (error.get("message"), hop.state.ticket_id),
+        (error.get("message"), hop.kept["ticket_id"]),
     )
 
 
 @tickets.step(NEW_TICKET, "close")
 async def close(event: NotificationSent, hop: Hop[Ticket]) -> TicketClosed:
-    if not any(entry.step == "resolve" and entry.outcome == "ok" for entry in hop.history):
-        raise Fail("nobody has worked on this ticket, it can't be closed")
-    await hop.tx.execute("UPDATE ticket SET status = 'closed' WHERE ticket_id = ?", (event.ticket_id,))
+    closed = await hop.tx.execute(
+        "UPDATE ticket SET status = 'closed' WHERE ticket_id = ? AND status = 'open'", (event.ticket_id,)
+    )
+    if not closed.rowcount:
+        raise Fail("the ticket is not open, it can't be closed")
     return TicketClosed(ticket_id=event.ticket_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+from common.styles import chosen
 
 from stamp import Step, Workflow
 from stamp.resources import schemas
@@ -19,12 +20,11 @@ Text = Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
 
 
 class Ticket(msgspec.Struct, kw_only=True):
-    """The state that travels: what more than one service needs. The long text stays in the first one's database."""
+    """The state: what a run is about, for whoever looks at it. What a step needs comes with its event, in any style."""
 
     ticket_id: Word
     customer: Line
     product: Word
-    expert: Word | None = None
 
 
 class TicketSubmitted(msgspec.Struct, kw_only=True):
@@ -38,9 +38,11 @@ class TicketSubmitted(msgspec.Struct, kw_only=True):
 
 
 class TicketCreated(msgspec.Struct, kw_only=True):
-    """It is written down and open."""
+    """It is written down and open. The long text stays where that is; what later services need goes with the event."""
 
     ticket_id: Word
+    customer: Line
+    product: Word
     subject: Line
 
 
@@ -48,6 +50,8 @@ class TicketAssigned(msgspec.Struct, kw_only=True):
     """An expert has it."""
 
     ticket_id: Word
+    customer: Line
+    product: Word
     expert: Word
 
 
@@ -55,6 +59,7 @@ class TicketResolved(msgspec.Struct, kw_only=True):
     """The expert has done the work."""
 
     ticket_id: Word
+    customer: Line
     answer: Text
 
 
@@ -77,6 +82,7 @@ NEW_TICKET = Workflow(
     state=Ticket,
     start=TicketSubmitted,
     deadline="48h",
+    style=chosen(controller="tickets", desk="ticket-desk"),
     schemas=schemas(),
     steps=[
         Step("create", service="tickets", on=TicketSubmitted, emits=TicketCreated, undo=True),

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -25,8 +25,12 @@ from stamp.cli.progress import Progress
 from stamp.cli.settings import output_option
 from stamp.reading.text import json_text, safe
 from stamp.resources import examples
+from stamp.style import Stamped, Style
 
 EXAMPLES = ("tickets", "orders")
+STYLES = tuple(style.name for style in get_args(Style))
+STYLE = "STAMP_EXAMPLE_STYLE"
+"""Read by the examples when they define their workflow, here and in every process of theirs."""
 MEMORY = "memory:"
 SHOWN = 10
 
@@ -38,6 +42,14 @@ SHOWN = 10
     default=EXAMPLES[0],
     show_default=True,
     help="Support tickets through four services, or orders through five, with payment and stock side by side.",
+)
+@click.option(
+    "--style",
+    type=click.Choice(STYLES),
+    envvar=STYLE,
+    default=Stamped.name,
+    help="Who owns the state of a run: the stamp in its messages, the service that takes the input in, a service that "
+    f"does nothing else, or nobody. The handlers are the same. [{STYLE}; default {Stamped.name}]",
 )
 @click.option(
     "--broker",
@@ -77,6 +89,7 @@ SHOWN = 10
 def demo(
     *,
     example: str,
+    style: str,
     broker: str,
     store: str,
     files: tuple[Path, ...],
@@ -87,11 +100,12 @@ def demo(
 ) -> None:
     """Run an example and account for everything that came in.
 
-    Each service has a database of its own; the state of a run travels in its messages. The exit code is 0 when every
+    Each service has a database of its own; --style says who owns the state of a run. The exit code is 0 when every
     run that was started is completed, undone or held and the databases agree with that, and 1 when one is missing or
     still under way, or the books don't balance.
     """
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    os.environ[STYLE] = style
     shown = _module("example").load(example)
     if _kind(store) not in shown.stores:
         raise problems.usage(f"the example {example} is written for {', '.join(shown.stores)}", fix="leave --store out")
@@ -100,7 +114,7 @@ def demo(
         if apart and url.startswith(MEMORY):
             raise problems.usage("processes can't share the embedded broker", fix="add --broker rabbitmq")
         played = asyncio.run(_play(shown, list(files), url, databases, apart=apart, replace=replace))
-    _show(shown, played, form)
+    _show(played, form)
     sys.exit(problems.OK if played.summary.accounted and played.summary.balanced else problems.NO)
 
 
@@ -178,7 +192,7 @@ async def _play(example: Any, files: list[Path], url: str, databases: Any, *, ap
     try:
         async with play.stage(example, broker, replace=replace):
             if replace:
-                await databases.clear(example.tables)
+                await databases.clear(example.ddl)
             return await play.play(
                 example,
                 files or example.files,
@@ -203,12 +217,12 @@ def _occupied(error: Exception) -> problems.Problem:
     )
 
 
-def _show(example: Any, played: Any, chosen: str) -> None:
+def _show(played: Any, chosen: str) -> None:
     if chosen == "json":
         click.echo(json_text(document("demo", played.summary.document()), indent=2))
         return
-    for record in played.samples:
-        _trace(record, record.stamp.state[example.key])
+    for key, record in played.samples:
+        _trace(record, key)
     _account(played.summary)
     _books(played.summary)
     _verdict(played.summary)

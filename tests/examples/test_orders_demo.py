@@ -35,7 +35,7 @@ def databases_on(url: str) -> Iterator[Databases]:
     try:
         yield databases
     finally:
-        asyncio.run(databases.clear(EXAMPLE.tables))
+        asyncio.run(databases.clear(EXAMPLE.ddl))
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ def test_a_completed_and_an_undone_run_are_traced_step_by_step(tmp_path: Path) -
         ("assign", "assignment", "undone"),
         ("create", "tickets", "undone"),
     ]
+    assert "NEW_TICKET B-0014: compensated" in out
     assert "accounted for: 503 started = 500 completed + 2 compensated + 1 held, 0 missing" in out
 
 

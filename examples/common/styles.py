@@ -1,0 +1,33 @@
+"""Who owns the state of an example's runs: STAMP_EXAMPLE_STYLE says it, and `stamp demo --style` sets that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from stamp import FrontController, Orchestrator, Service, Stamped, Stateless, Workflow
+from stamp.errors import BadConfiguration
+from stamp.style import Style
+
+VARIABLE = "STAMP_EXAMPLE_STYLE"
+
+
+def chosen(*, controller: str, desk: str) -> Style:
+    """The style by its name, `stamp` where none is named. `controller` and `desk` are the services that may own state.
+
+    Raises `BadConfiguration`.
+    """
+    styles: list[Style] = [Stamped(), FrontController(controller), Orchestrator(desk), Stateless()]
+    by_name = {style.name: style for style in styles}
+    name = os.environ.get(VARIABLE) or Stamped.name
+    if name not in by_name:
+        raise BadConfiguration(f"{VARIABLE}={name} names no style", fix=f"one of: {', '.join(by_name)}")
+    return by_name[name]
+
+
+def with_owner(services: Mapping[str, Service], workflow: Workflow) -> dict[str, Service]:
+    """The services, and who owns the state if the style has an owner: one of them, or a desk that joins them."""
+    everybody = dict(services)
+    if owner := workflow.style.owner:
+        everybody.setdefault(owner, Service(owner)).owns(workflow)
+    return everybody
