@@ -36,10 +36,14 @@ class Sighting:
     queue: str = ""
 
     @property
-    def order(self) -> tuple[int, float, int, int]:
-        """Later facts of a run compare greater. Retries carry the moment of the first sending: the attempt tells."""
+    def order(self) -> tuple[int, bool, float, int, int]:
+        """Later facts of a run compare greater. Retries carry the moment of the first sending: the attempt tells.
+
+        A join may turn a branch without a hop, and its clock may be behind: at one `seq` backward is later.
+        """
         ended = 1 if self.stamp.phase in ENDED else 0
-        return (self.stamp.seq + ended, self.at, _RANK[self.kind], self.attempt)
+        turned = self.stamp.phase == "backward"
+        return (self.stamp.seq + ended, turned, self.at, _RANK[self.kind], self.attempt)
 
     @property
     def is_report(self) -> bool:
