@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 import pytest
@@ -33,23 +32,21 @@ def store(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def staged(bench: OpenBench, store: str) -> Open:
-    return partial(_staged, bench, store)
+    return _opener(bench, store)
 
 
 @pytest.fixture
 def in_memory(bench: OpenBench) -> Open:
     """The same for what is long and has nothing to do with the store."""
-    return partial(_staged, bench, "memory")
+    return _opener(bench, "memory")
 
 
-def _staged(
-    bench: OpenBench,
-    store: str,
-    make: Callable[[], Workflow],
-    style: Style,
-    refuse: set[str] | None = None,
-    without: tuple[str, ...] = (),
-) -> Stage:
-    house = Plain(make().styled(style), refuse=refuse or set())
-    here = [service for name, service in house.services.items() if name not in without]
-    return Stage(house, bench(*here, store=store))
+def _opener(bench: OpenBench, store: str) -> Open:
+    def opened(
+        make: Callable[[], Workflow], style: Style, refuse: set[str] | None = None, without: tuple[str, ...] = ()
+    ) -> Stage:
+        house = Plain(make().styled(style), refuse=refuse or set())
+        here = [service for name, service in house.services.items() if name not in without]
+        return Stage(house, bench(*here, store=store))
+
+    return opened

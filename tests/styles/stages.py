@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from brokers.contract import Publication
-from brokers.errors import BrokerError
+from brokers.errors import BrokerError, BrokerUnreachable
 from stamp import Fail, Hop, Service
 from stamp.joining import Joined
 from stamp.ports import Books, LedgerRow
@@ -161,16 +161,22 @@ class Post:
     table: SyncBench
     wanted: Callable[[Publication], bool]
     kept: list[Publication] = field(default_factory=list)
+    lost: Callable[[Publication], bool] = field(default=lambda _: False)
+    """What the broker does not take now, and says so."""
 
     def __post_init__(self) -> None:
         self.publish = self.table.broker.publish_all
         self.table.broker.publish_all = self._publish_all  # type: ignore[method-assign]
 
     async def _publish_all(self, publications: Sequence[Publication]) -> Sequence[BrokerError | None]:
-        kept = [one for one in publications if self.wanted(one)]
-        self.kept += kept
-        outcomes = iter(await self.publish([one for one in publications if one not in kept]))
-        return [None if one in kept else next(outcomes) for one in publications]
+        fates = [self._fate(one) for one in publications]
+        outcomes = iter(await self.publish([one for one, fate in zip(publications, fates, strict=True) if not fate]))
+        self.kept += [one for one, fate in zip(publications, fates, strict=True) if fate == "kept"]
+        away = BrokerUnreachable("away for now")
+        return [next(outcomes) if not fate else away if fate == "lost" else None for fate in fates]
+
+    def _fate(self, publication: Publication) -> str:
+        return "kept" if self.wanted(publication) else "lost" if self.lost(publication) else ""
 
     def deliver(self, publications: Sequence[Publication] | None = None) -> None:
         """Send what was kept back, one at a time, in this order or the one it came in."""
@@ -190,3 +196,7 @@ def is_report(publication: Publication) -> bool:
 def sent(stage: Stage) -> list[Published]:
     """Everything that was published for the run, but the copies in held queues."""
     return [one for one in stage.table.published if one.run == stage.run and one.kind in {"progress", "retry"}]
+
+
+def nothing(_: Publication) -> bool:
+    return False

@@ -6,17 +6,13 @@ from functools import partial
 
 import pytest
 
-from stamp import Step, Workflow
 from stamp.style import Style
 from tests.styles.conftest import Open
 from tests.styles.stages import ALL, COUNTED, DESK, ORCHESTRATED, STAMPED, Stage, label
+from tests.styles.tables import chain, line
 from tests.testing.orders import (
     Charged,
-    Checked,
-    Order,
-    Ordered,
     Reserved,
-    Shipped,
     dynamic,
     independent,
     nested,
@@ -25,38 +21,6 @@ from tests.testing.orders import (
 
 STYLES = pytest.mark.parametrize("style", ALL, ids=label)
 COUNTING = pytest.mark.parametrize("style", COUNTED, ids=label)
-
-
-def chain() -> Workflow:
-    """check → charge (the pivot) → tell."""
-    return Workflow(
-        "STATIC",
-        version=1,
-        state=Order,
-        start=Ordered,
-        steps=[
-            Step("check", service="shop", on=Ordered, emits=Checked, undo=True),
-            Step("charge", service="payments", on=Checked, emits=Charged, pivot=True),
-            Step("tell", service="mail", on=Charged, retry="2x 1s"),
-        ],
-    )
-
-
-def line() -> Workflow:
-    """check → charge → ship → tell, without a fork."""
-    return Workflow(
-        "STATIC",
-        version=1,
-        state=Order,
-        start=Ordered,
-        deadline="48h",
-        steps=[
-            Step("check", service="shop", on=Ordered, emits=Checked, undo=True),
-            Step("charge", service="payments", on=Checked, emits=Charged, undo=True, retry="3x 1s"),
-            Step("ship", service="shipping", on=Charged, emits=Shipped, undo=True),
-            Step("tell", service="mail", on=Shipped, retry="1x"),
-        ],
-    )
 
 
 @STYLES
