@@ -141,7 +141,7 @@ class Runtime:
     async def start_consuming(self) -> None:
         """Take back what waited for this version, then subscribe to every step's queue."""
         me = self.participant
-        await held.readmit(self.broker, me.name, me.stations, me.codec, now=self.clock.now())
+        await held.readmit(self.broker, me, now=self.clock.now())
         for station in me.stations:
             for queue in shards.own(station, me.share):
                 self._start(queue, self._serve(station, queue, await self._subscribed(station, queue)))

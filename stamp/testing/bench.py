@@ -20,7 +20,7 @@ from stamp.errors import BadConfiguration, DefinitionError, NotRunning
 from stamp.events import Event
 from stamp.held import Held
 from stamp.ids import run_id as new_run_id
-from stamp.layout import JOURNAL, held_queue
+from stamp.layout import JOURNAL, held_queue, ledger_queue
 from stamp.nostore import NoStore
 from stamp.ports import Store
 from stamp.registry import store_for
@@ -257,7 +257,8 @@ class Bench:
         """Send held messages (those with `reason`, or all) on their way again; those that went."""
         released: list[Held] = []
         for name, seat in self._seats.items():
-            target = held.own_station(seat.runtime.participant.stations)
+            me = seat.runtime.participant
+            target = held.own_station(me.stations, [ledger_queue(name, workflow) for workflow in me.owned])
             now = self.clock.now()
             released += await held.release(
                 self.broker, name, lambda message: reason in {None, message.reason}, target, now=now
