@@ -20,7 +20,7 @@ from stamp.codec import Codec, Versions
 from stamp.decision import Decision, Forward
 from stamp.errors import DefinitionError, Equivocation, StampError, StoreUnavailable, Theirs
 from stamp.events import DuplicateDropped, MessageHeld, Paused, Resumed
-from stamp.layout import HELD, ledger_queue
+from stamp.layout import HELD, ledger_queue, report_key
 from stamp.ledger import Record, apply, dump, load
 from stamp.model import epoch
 from stamp.nostore import NoStore
@@ -47,12 +47,24 @@ class Note:
     """Payloads that it shall send on."""
 
 
+Refused = list[tuple[Note, StampError]]
+"""Notes that can't be believed, and why."""
+
+
+class _Doubted(Exception):  # noqa: N818  it only rolls back
+    """Some of the notes can't be believed: the savepoint is undone."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(f"{len(refused)} notes")
+        self.refused = refused
+
+
 @dataclass(slots=True)
 class Kept:
     """What came of some notes: messages that follow, notes that can't be believed, runs that have ended by it."""
 
     publications: list[Publication] = field(default_factory=list)
-    refused: list[tuple[Note, StampError]] = field(default_factory=list)
+    refused: Refused = field(default_factory=list)
     ended: list[Record] = field(default_factory=list)
 
 
@@ -74,25 +86,28 @@ class Keeper:
         """Keep other processes off these runs until the transaction ends: all at once, so no two wait crosswise."""
         await books_of(tx).read_runs(sorted(set(runs)))
 
-    async def settle(self, tx: Transaction, publications: Sequence[Publication]) -> Kept:
+    async def settle(self, tx: Transaction, workflow: Workflow, publications: Sequence[Publication]) -> Kept:
         """Take reports to itself out of what this transaction would send. Raises what can't be believed of them."""
-        own = [one for one in publications if self._is_own(one)]
+        own = [one for one in publications if is_report(one.message) and workflow.style.owner == self.service]
         if not own:
             return Kept(list(publications))
-        others = [one for one in publications if not self._is_own(one)]
-        kept = await self.keep(tx, [self.note(one.message, one.exchange, one.routing_key) for one in own])
+        others = [one for one in publications if one not in own]
+        kept = await self.keep(tx, [self.note(one.message, workflow.name) for one in own])
         for _, error in kept.refused:
             raise error
         kept.publications = [*others, *kept.publications]
         return kept
 
-    def _is_own(self, publication: Publication) -> bool:
-        return publication.exchange in self.owned and is_report(publication.message)
+    def anothers(self, message: Message, workflow: str) -> bool:
+        """Whether a report is for the owner of another version, who hears of it too: all get the workflow's reports."""
+        seen = sight(message, workflow, "")
+        return seen is not None and seen.stamp.owner != self.service and seen.stamp.version not in self.owned[workflow]
 
-    def note(self, message: Message, exchange: str, routing_key: str) -> Note:
+    def note(self, message: Message, workflow: str) -> Note:
         """A report, read and checked. Raises one of `stamp.errors.Theirs`."""
-        report = read_report(message, self.owned[exchange], self.codec)
-        seen = sight(message, exchange, routing_key)
+        report = read_report(message, self.owned[workflow], self.codec)
+        # One that was released came by the name of the queue: what it is says its type.
+        seen = sight(message, workflow, report_key(report.step))
         if seen is None:
             raise Equivocation("a history of the report can't be read")
         return Note(message, seen, report.workflow, report.events)
@@ -204,10 +219,18 @@ class Desk:
                 notes += self._of_held(delivery)
                 continue
             try:
-                notes.append(self.keeper.note(delivery.message, self.workflow, delivery.routing_key))
+                notes += self._of_report(delivery.message)
             except Theirs as error:
                 held.append(self._held(delivery.message, error))
         return notes, held
+
+    def _of_report(self, message: Message) -> list[Note]:
+        try:
+            return [self.keeper.note(message, self.workflow)]
+        except Theirs:
+            if self.keeper.anothers(message, self.workflow):
+                return []
+            raise
 
     def _of_held(self, delivery: Delivery) -> list[Note]:
         """What is held for a participant; nothing for what is another workflow's, a report, or not to be believed."""
@@ -245,13 +268,31 @@ class Desk:
     async def _note(self, notes: Sequence[Note]) -> list[Publication]:
         async with self.store.begin() as tx:
             await self.keeper.lock(tx, [note.seen.stamp.run for note in notes])
-            async with tx.savepoint():
-                fresh = [note for note in notes if await self._first_seen(tx, note)]
-                kept = await self.keeper.keep(tx, fresh)
-                for publication in kept.publications:
-                    await tx.emit([publication], run=publication.message.correlation_id or "")
+            kept, refused = await self._believed(tx, notes)
+            for publication in kept.publications:
+                await tx.emit([publication], run=publication.message.correlation_id or "")
         self._tell_ends(kept.ended)
-        return [*kept.publications, *(self._held(note.message, error) for note, error in kept.refused)]
+        return [*kept.publications, *(self._held(note.message, error) for note, error in refused)]
+
+    async def _believed(self, tx: Transaction, notes: Sequence[Note]) -> tuple[Kept, Refused]:
+        """What came of the notes that can be believed, and the others.
+
+        Of those not even the inbox knows, or a held report would be dropped as a duplicate once it is released.
+        """
+        refused: Refused = []
+        while True:
+            try:
+                async with tx.savepoint():
+                    return await self._all_believed(tx, notes), refused
+            except _Doubted as doubted:
+                refused += doubted.refused
+                notes = [note for note in notes if not any(note is one for one, _ in refused)]
+
+    async def _all_believed(self, tx: Transaction, notes: Sequence[Note]) -> Kept:
+        kept = await self.keeper.keep(tx, [note for note in notes if await self._first_seen(tx, note)])
+        if kept.refused:
+            raise _Doubted(kept.refused)
+        return kept
 
     async def _first_seen(self, tx: Transaction, note: Note) -> bool:
         """A held message may be held again under its old id; what the ledger knows of it already changes nothing."""
