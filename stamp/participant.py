@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from brokers.contract import Declarable
 from stamp.codec import Codec, Versions
+from stamp.inquiry import Describe
 from stamp.ports import Observer
 from stamp.trip import Station
 from stamp.watching import Sentry
@@ -29,6 +30,9 @@ class Participant:
     """The workflows whose runs it watches."""
     owned: Mapping[str, Versions] = field(default_factory=dict)
     """The workflows whose runs it owns, by name."""
+    answers: Mapping[str, Versions] = field(default_factory=dict)
+    """The workflows for whose runs it answers when it is asked, by name."""
+    describe: Mapping[str, Describe] = field(default_factory=dict)
 
     @property
     def exchanges(self) -> list[str]:

@@ -13,7 +13,7 @@ from brokers.clock import SystemClock
 from brokers.contract import Adopted, Broker, Consumer, Delivery, Publication
 from brokers.errors import BrokerError, NotFound
 from brokers.registry import broker_for
-from stamp import held, journal, shards
+from stamp import held, inquiry, journal, shards
 from stamp.controller import Desk, Keeper
 from stamp.delivery import Road
 from stamp.errors import StoreUnavailable
@@ -76,7 +76,8 @@ class Runtime:
         watched = [sentry.queue for sentry in self.participant.sentries]
         ledgers = [ledger_queue(self.participant.name, name) for name in self.participant.owned]
         work = [queue for station in self.participant.stations for queue in shards.queues(station)]
-        return [*work, *watched, *ledgers]
+        asked = [inquiry.queue_of(self.participant.name)] if self.participant.answers else []
+        return [*work, *watched, *ledgers, *asked]
 
     @classmethod
     @asynccontextmanager
@@ -154,6 +155,9 @@ class Runtime:
         for name in me.owned:
             queue = ledger_queue(me.name, name)
             self._start(queue, self._keep_ledger(name, await self._consuming(queue, 1)))
+        if me.answers:
+            queue = inquiry.queue_of(me.name)
+            self._start(queue, self._keep_at(self._clerk(), queue, await self._consuming(queue, 1)))
 
     def _start(self, queue: str, serving: Coroutine[Any, Any, None]) -> None:
         self.workers.append(asyncio.create_task(serving, name=f"worker of {queue}"))
@@ -213,6 +217,17 @@ class Runtime:
     async def _keep_ledger(self, workflow: str, consumer: Consumer) -> None:
         desk = Desk(keeper=sure(self.keeper), workflow=workflow, store=self.store, sender=self.sender, tell=self.tell)
         await self._keep_at(desk, desk.queue, consumer)
+
+    def _clerk(self) -> inquiry.Clerk:
+        me = self.participant
+        return inquiry.Clerk(
+            service=me.name,
+            workflows=me.answers,
+            describe=me.describe,
+            store=self.store,
+            broker=self.broker,
+            clock=self.clock,
+        )
 
     async def _keep_at(self, carrier: Carrier, queue: str, consumer: Consumer) -> None:
         """Work off a queue with one hand; one that somebody deleted is declared again."""

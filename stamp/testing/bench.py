@@ -25,7 +25,8 @@ from stamp.nostore import NoStore
 from stamp.ports import Store
 from stamp.registry import store_for
 from stamp.runtime import Runtime
-from stamp.service import Service, start_run
+from stamp.service import Service
+from stamp.starting import start_run
 from stamp.stores.memory import MemoryStore
 from stamp.stores.sqlite import SQLiteStore
 from stamp.testing.clock import START, VirtualClock

@@ -16,7 +16,7 @@ from stamp.errors import DefinitionError
 from stamp.layout import step_parts, work_queues
 from stamp.middleware import stamped
 from stamp.runtime import STAND_BACK, TURN, settled
-from stamp.service import start_run
+from stamp.starting import start_run
 from stamp.testing import VirtualClock
 from stamp.testing.runner import OpenBench
 
