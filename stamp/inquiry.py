@@ -97,10 +97,11 @@ class Picture:
         """The steps still ahead, as far as those who answered can tell."""
         if self.standing is not None:
             return self.standing.remaining
-        if self.status != "running":
-            return ()
-        ran = {one.read().step for one in self.steps}
-        events = [one.event for one in self.steps] or [self.workflow.start.__name__]
+        return self._ahead() if self.status == "running" else ()
+
+    def _ahead(self) -> tuple[str, ...]:
+        ran = {one.read().step: one.event for one in self.steps}
+        events = [event for step, event in ran.items() if self.workflow.step(step).outputs]
         ahead = {step for event in events for step in self.workflow.remaining(event) if step not in ran}
         return tuple(step.name for step in self.workflow.steps if step.name in ahead)
 
@@ -113,8 +114,7 @@ class Picture:
             return None
         if any(one.undone or one.read().outcome in {"failed", "timeout"} for one in self.steps):
             return "compensating" if any(entry.undo for entry in self.done) else "compensated"
-        ended = any(self.workflow.terminal(one.event) for one in self.steps)
-        return "completed" if ended else "running"
+        return "running" if self._ahead() else "completed"
 
 
 def queue_of(service: str) -> str:

@@ -20,6 +20,7 @@ from stamp.errors import StoreUnavailable
 from stamp.events import Paused, Resumed
 from stamp.layout import delay_exchange, delay_parts, ledger_queue
 from stamp.nostore import NoStore
+from stamp.overseeing import Overseer
 from stamp.participant import Participant
 from stamp.ports import Clock, Store, sleep
 from stamp.registry import store_for
@@ -123,6 +124,8 @@ class Runtime:
             journal=journal,
             keeper=_keeper(participant, clock),
         )
+        if runtime.keeper is not None:
+            relay.chore = Overseer(keeper=runtime.keeper, store=store, sender=sender, tell=tell).look
         sender.journal = journal
         sender.declare = runtime.declare
         sender.declare_rung = runtime.declare_rung

@@ -62,6 +62,7 @@ ROWS: dict[int, tuple[str, ...]] = {
         "stamp.delivery",
         "stamp.participant",
         "stamp.standing",
+        "stamp.overseeing",
         "stamp.starting",
         "stamp.outcomes",
         "stamp.notes",
