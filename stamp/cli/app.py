@@ -41,6 +41,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "workflows": ("stamp.cli.workflows:workflows", "Show and check the tables of the workflows of an app."),
         "graph": ("stamp.cli.graph:graph", "Draw a workflow."),
         "schemas": ("stamp.cli.schemas:schemas", "Freeze schemas and check code against them."),
+        "compare": ("stamp.cli.compare:compare", "Measure the four owners of state for a workflow."),
     },
     "Develop": {
         "broker": ("stamp.cli.broker:broker", "A private RabbitMQ node for development."),

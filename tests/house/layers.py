@@ -79,7 +79,7 @@ ROWS: dict[int, tuple[str, ...]] = {
         "stamp.reading",
     ),
     6: ("stamp.stores", "stamp.observers", "brokers.memory", "brokers.rabbitmq", "brokers.node"),
-    7: ("stamp.testing", "stamp.stores.conformance", "brokers.conformance"),
+    7: ("stamp.testing", "stamp.comparing", "stamp.stores.conformance", "brokers.conformance"),
     8: ("stamp.cli", "stamp.web", "stamp.__main__"),
 }
 """A package stands for everything in it, unless one of its modules has a line of its own."""
