@@ -20,7 +20,7 @@ from stamp.codec import Codec, Versions
 from stamp.decision import Decision, Forward
 from stamp.errors import DefinitionError, Equivocation, StampError, StoreUnavailable, Theirs
 from stamp.events import DuplicateDropped, MessageHeld, Paused, Resumed
-from stamp.layout import HELD, ledger_queue
+from stamp.layout import HELD, end_key, ledger_queue
 from stamp.ledger import Record, apply, dump, load
 from stamp.model import epoch
 from stamp.nostore import NoStore
@@ -200,8 +200,9 @@ class Desk:
         notes: list[Note] = []
         held: list[Publication] = []
         for delivery in deliveries:
-            if delivery.exchange == HELD or parking.REASON in delivery.message.headers:
-                notes += self._of_held(delivery)
+            is_held = delivery.exchange == HELD or parking.REASON in delivery.message.headers
+            if is_held or delivery.routing_key == end_key("failed"):
+                notes += self._of_others(delivery, HELD if is_held else self.workflow)
                 continue
             try:
                 notes.append(self.keeper.note(delivery.message, self.workflow, delivery.routing_key))
@@ -209,10 +210,13 @@ class Desk:
                 held.append(self._held(delivery.message, error))
         return notes, held
 
-    def _of_held(self, delivery: Delivery) -> list[Note]:
-        """What is held for a participant; nothing for what is another workflow's, a report, or not to be believed."""
+    def _of_others(self, delivery: Delivery, exchange: str) -> list[Note]:
+        """What is held for a participant, or was dropped by hand.
+
+        Nothing for what is another workflow's, a report, or not to be believed: nobody waits for it here.
+        """
         versions = self.keeper.owned[self.workflow]
-        seen = sight(delivery.message, HELD, delivery.routing_key)
+        seen = sight(delivery.message, exchange, delivery.routing_key)
         if seen is None or is_report(delivery.message) or seen.stamp.workflow != self.workflow:
             return []
         try:

@@ -272,12 +272,14 @@ def own_queue(queues: Collection[str]) -> Callable[[Held], tuple[str, str] | Non
     return target
 
 
-def own_station(stations: Sequence[Station]) -> Callable[[Held], tuple[str, str] | None]:
-    """Targets among these stations; a sharded one takes each message to the queue that its run has now."""
+def own_station(stations: Sequence[Station], ledgers: Collection[str] = ()) -> Callable[[Held], tuple[str, str] | None]:
+    """Targets among these stations and ledger queues; a sharded one takes each message to where its run is now."""
 
     def target(held: Held) -> tuple[str, str] | None:
         station = shards.station_of(stations, held.queue)
-        return None if station is None else shards.entrance(station)
+        if station is not None:
+            return shards.entrance(station)
+        return ("", held.queue) if held.queue in ledgers else None
 
     return target
 

@@ -24,6 +24,7 @@ import msgspec
 from brokers.contract import Binding, Broker, Consumer, Declarable, Delivery, Exchange, Message, Publication, Queue
 from stamp.codec import JSON, Versions
 from stamp.errors import StampError, StoreUnavailable
+from stamp.history import PASSED
 from stamp.ids import is_uuid
 from stamp.ledger import Status
 from stamp.model import Entry
@@ -89,8 +90,8 @@ class Picture:
 
     @property
     def done(self) -> tuple[Entry, ...]:
-        """The entries of the steps that stand."""
-        return tuple(one.read() for one in self.steps if not one.undone)
+        """The entries of the steps that have run and stand."""
+        return tuple(one.read() for one in self.steps if not one.undone and one.read().outcome in PASSED)
 
     @property
     def remaining(self) -> tuple[str, ...]:

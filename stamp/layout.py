@@ -118,6 +118,7 @@ def ledger_parts(workflow: Workflow) -> list[Declarable]:
             at_least_once=True,
         ),
         Binding(queue, workflow.name, f"{REPORT}.#"),
+        Binding(queue, workflow.name, end_key("failed")),
         *(Binding(queue, HELD, key) for key in keys),
     ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from brokers.contract import Declarable
 from stamp.codec import Codec, Versions
 from stamp.inquiry import Describe
+from stamp.layout import ledger_queue
 from stamp.ports import Observer
 from stamp.trip import Station
 from stamp.watching import Sentry
@@ -33,6 +34,11 @@ class Participant:
     answers: Mapping[str, Versions] = field(default_factory=dict)
     """The workflows for whose runs it answers when it is asked, by name."""
     describe: Mapping[str, Describe] = field(default_factory=dict)
+
+    @property
+    def ledgers(self) -> list[str]:
+        """The queues in which reports come to it, as the owner of runs."""
+        return [ledger_queue(self.name, workflow) for workflow in self.owned]
 
     @property
     def exchanges(self) -> list[str]:

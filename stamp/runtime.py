@@ -75,10 +75,9 @@ class Runtime:
     def queues(self) -> list[str]:
         """The queues that it consumes."""
         watched = [sentry.queue for sentry in self.participant.sentries]
-        ledgers = [ledger_queue(self.participant.name, name) for name in self.participant.owned]
         work = [queue for station in self.participant.stations for queue in shards.queues(station)]
         asked = [inquiry.queue_of(self.participant.name)] if self.participant.answers else []
-        return [*work, *watched, *ledgers, *asked]
+        return [*work, *watched, *self.participant.ledgers, *asked]
 
     @classmethod
     @asynccontextmanager

@@ -20,6 +20,7 @@ from stamp.model import timestamp
 from stamp.notes import Jotting
 from stamp.reading.describe import Flows, flow_of
 from stamp.reading.text import ago, json_text
+from stamp.style import Stamped
 from stamp.workflow import Workflow
 
 
@@ -45,6 +46,9 @@ def status(
     loaded = apps.required(app)
     flow = None if workflow is None else loaded.workflow(workflow)
     picture = run_async(_asked(run, broker, loaded.workflows, flow, settings.length("--timeout", timeout)))
+    if isinstance(picture.workflow.style, Stamped):
+        output.talk(f"{picture.workflow.label} owns its state itself: nobody needs to be asked, the journal tells")
+        return _from_journal(picture.run, broker, app, form)
     if picture.status is None and not picture.silent:
         raise not_found(f"nobody who was asked has heard of run {picture.run}", fix="stamp list shows the known runs")
     output.show(form, "status", [_document(picture)], name=lambda item: str(item["run"]), human=lambda: _print(picture))
@@ -75,7 +79,8 @@ async def _asked(run: str, url: str, flows: Flows, flow: Workflow | None, timeou
     async with connected(url) as broker:
         if flow is None or not is_uuid(run):
             run, flow = await _named(broker, run, flows, flow)
-        return await ask(broker, flow, run, timeout=timeout)
+        wanted = () if isinstance(flow.style, Stamped) else None
+        return await ask(broker, flow, run, timeout=timeout, wanted=wanted)
 
 
 async def _named(broker: Broker, run: str, flows: Flows, flow: Workflow | None) -> tuple[str, Workflow]:

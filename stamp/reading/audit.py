@@ -56,6 +56,12 @@ class Line:
     def run(self) -> str:
         return self.record.run
 
+    def add(self, page: Page) -> None:
+        """One more message of the furthest hop. A report takes the run on only where nothing else does."""
+        if page.sighting.is_report and self.pages:
+            return
+        self.pages = [*(one for one in self.pages if not one.sighting.is_report), page]
+
     @property
     def branched(self) -> bool:
         """Whether branches of it are open."""
@@ -130,7 +136,7 @@ class Book:
             self.routes.observe([line.tip.sighting, page.sighting])
             line.rank, line.pages = rank, [page]
         elif rank == line.rank:
-            line.pages.append(page)
+            line.add(page)
         line.record = apply(line.record, page.sighting)
         return line
 

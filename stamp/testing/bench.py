@@ -258,7 +258,8 @@ class Bench:
         """Send held messages (those with `reason`, or all) on their way again; those that went."""
         released: list[Held] = []
         for name, seat in self._seats.items():
-            target = held.own_station(seat.runtime.participant.stations)
+            participant = seat.runtime.participant
+            target = held.own_station(participant.stations, participant.ledgers)
             now = self.clock.now()
             released += await held.release(
                 self.broker, name, lambda message: reason in {None, message.reason}, target, now=now
