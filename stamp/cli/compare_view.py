@@ -71,15 +71,13 @@ def _hops(one: Figures | Impossible) -> tuple[object, ...]:
 
 
 def _owner(one: Figures) -> tuple[object, ...]:
-    seen = one.outage
-    steps = f"{seen.steps} of {seen.steps + seen.waited} steps ran, {seen.ended} of {seen.runs} runs ended"
     return (
         one.name,
         one.owner or "nobody",
         f"{one.asked('ms'):.1f}",
         takes(one),
         one.verdict,
-        f"{seen.stopped} stopped: {steps}, status: {seen.answered}",
+        f"{one.outage.stopped} stopped: {one.outage.tried}",
     )
 
 

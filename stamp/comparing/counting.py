@@ -13,13 +13,14 @@ from brokers.errors import BrokerError
 from brokers.framesize import header_frame_size
 from stamp.codec import STAMP
 from stamp.events import Event, HopFinished
+from stamp.notes import UNDONE
 from stamp.ports import Bookkeeping, Books, Foresight, LedgerRow, Store, Transaction
 
 WRITTEN = ("inbox", "outbox", "ledger", "notes")
 """Rows that the toolkit inserts or changes; `notes` are those of joins and of stateless services."""
 
 Counts = Counter[str]
-"""Beside WRITTEN: published, delivered, stamp_bytes, bytes, commits, forgotten, rows_read, hops."""
+"""Beside WRITTEN: published, delivered, stamp_bytes, bytes, commits, forgotten, rows_read, hops, undone (of those)."""
 
 
 def counting_broker(inner: Broker, counts: Counts) -> Broker:
@@ -33,6 +34,7 @@ def counting_hops(counts: Counts) -> Any:
     def observe(event: Event) -> None:
         if isinstance(event, HopFinished):
             counts["hops"] += 1
+            counts["undone"] += event.outcome == UNDONE
 
     return observe
 

@@ -123,6 +123,8 @@ class Figures:
             "runs": seen.runs,
             "steps_while_down": seen.steps,
             "steps_afterwards": seen.waited,
+            "undone_while_down": seen.undone,
+            "undone_afterwards": seen.undone_later,
             "ended_while_down": seen.ended,
             "ended_afterwards": seen.ended_later,
             "status": seen.answered,

@@ -11,6 +11,7 @@ can be told from those which wait for an owner.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from stamp.comparing.asking import answers
 from stamp.comparing.lab import Lab
@@ -31,9 +32,12 @@ class Outage:
     """The service that was stopped."""
     runs: int
     steps: int
-    """That ran while it was down."""
+    """Forward, that ran while it was down."""
     waited: int
-    """That ran when it was back."""
+    """Forward, that ran when it was back."""
+    undone: int
+    """Steps that were undone while it was down."""
+    undone_later: int
     ended: int
     """Runs that ended while it was down."""
     ended_later: int
@@ -41,9 +45,28 @@ class Outage:
     """What came of asking for a run while it was down: `full answer`, `partial answer`, `no answer`."""
 
     @property
+    def tried(self) -> str:
+        """What was seen, in words."""
+        undone = self.undone + self.undone_later
+        undos = f" and {self.undone} of {undone} undos" if undone else ""
+        return (
+            f"{self.steps} of {self.steps + self.waited} steps{undos} ran, {self.ended} of {self.runs} runs ended, "
+            f"status: {self.answered}"
+        )
+
+    @property
     def share(self) -> float:
-        """Of the steps that were left, how many ran while it was down."""
+        """Of the forward steps that were left, how many ran while it was down."""
         return self.steps / max(1, self.steps + self.waited)
+
+
+class _Hops(NamedTuple):
+    forward: int
+    undone: int
+
+
+def _hops(lab: Lab) -> _Hops:
+    return _Hops(lab.counts["hops"] - lab.counts["undone"], lab.counts["undone"])
 
 
 async def outage(lab: Lab, *, runs: int) -> Outage:
@@ -54,19 +77,22 @@ async def outage(lab: Lab, *, runs: int) -> Outage:
         async with lab.serving(dict.fromkeys([stopped, lab.variant.first])):
             since = await lab.broker.end(JOURNAL)
             started = await _begun(lab, runs)
-        before = lab.counts["hops"]
+        before = _hops(lab)
         async with lab.serving(others):
             await lab.quiet(SETTLED)
-            steps, ended = lab.counts["hops"] - before, _ended(lab, started)
+            down, ended = _hops(lab), _ended(lab, started)
             (answer,) = await answers(lab, started[-1:], since=since, timeout=ASK_TIMEOUT)
             async with lab.serving([stopped]):
                 await lab.ends.until(started, patience=lab.patience)
                 await lab.quiet()
+        after = _hops(lab)
         return Outage(
             stopped=stopped,
             runs=runs,
-            steps=steps,
-            waited=lab.counts["hops"] - before - steps,
+            steps=down.forward - before.forward,
+            waited=after.forward - down.forward,
+            undone=down.undone - before.undone,
+            undone_later=after.undone - down.undone,
             ended=ended,
             ended_later=_ended(lab, started) - ended,
             answered=FULL if answer.complete else "partial answer" if answer.partly else "no answer",

@@ -113,8 +113,7 @@ def _option(one: Figures | Impossible) -> str:
     seen = one.outage
     text = CONSEQUENCES[one.name].format(owner=one.owner)
     tried = (
-        f"Tried: with `{seen.stopped}` stopped, {seen.steps} of {seen.steps + seen.waited} open steps ran and "
-        f"{seen.ended} of {seen.runs} runs ended; asked for a run: {seen.answered}. "
+        f"Tried on {seen.runs} runs behind their first step, with `{seen.stopped}` stopped: {seen.tried}. "
         f"When it was back the other {seen.ended_later} ended."
     )
     return f"### {one.name}\n\n{text}\n\n{tried}"
