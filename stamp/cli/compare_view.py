@@ -66,7 +66,7 @@ def _hops(one: Figures | Impossible) -> tuple[object, ...]:
         size["message"],
         f"{one.rows:.1f}",
         f"{one.a_run('commits'):.1f}",
-        ", ".join(f"{number} {word}" for word, number in sorted(one.ends.items())),
+        ", ".join(f"{number} {word}" for word, number in one.ends.most_common()),
     )
 
 
