@@ -18,6 +18,9 @@ REPORT = "report"
 RELEASED = "released."
 """Before a service's name: the routing key of the notice that a held message went on."""
 
+ENDS = ("completed", "compensated", "failed")
+"""The ways in which a run ends."""
+
 OVERDUE = "overdue"
 """The routing key of the notice that a run has not ended by its deadline."""
 
@@ -127,6 +130,27 @@ def end_key(outcome: str) -> str:
     return f"end.{outcome}"
 
 
+def ends_queue(workflow: str, step: Step) -> str:
+    """Where a step that runs another workflow hears of the ends of its runs."""
+    return f"{step.service}.{workflow}.{step.name}.ends"
+
+
+def ends_parts(workflow: str, step: Step, child: str) -> list[Declarable]:
+    """That queue, bound to every end of the other workflow's runs. Everybody declares it, so that no end is lost."""
+    queue = ends_queue(workflow, step)
+    return [
+        Exchange(child),
+        Queue(
+            name=queue,
+            dead_letter_exchange=HELD,
+            dead_letter_key=step.service,
+            delivery_limit=DELIVERY_LIMIT,
+            at_least_once=True,
+        ),
+        *(Binding(queue, child, end_key(outcome)) for outcome in ENDS),
+    ]
+
+
 def watch_queue(service: str, workflow: str) -> str:
     """Where the ends and deadlines of runs come to the service that started them."""
     return f"{service}.{workflow}.watch"
@@ -138,7 +162,7 @@ def watch_parts(service: str, workflow: str) -> list[Declarable]:
     return [
         Exchange(workflow),
         Queue(name=queue, dead_letter_exchange=HELD, dead_letter_key=service, delivery_limit=DELIVERY_LIMIT),
-        *(Binding(queue, workflow, end_key(outcome)) for outcome in ("completed", "compensated", "failed")),
+        *(Binding(queue, workflow, end_key(outcome)) for outcome in ENDS),
     ]
 
 
@@ -154,11 +178,12 @@ def held_parts(service: str) -> list[Declarable]:
 def step_parts(workflow: Workflow, step: Step) -> list[Declarable]:
     """The workflow's exchange and one step's work queue with its bindings, unless it is an application's own."""
     exchange = Exchange(workflow.name)
+    ends = [] if step.runs is None else ends_parts(workflow.name, step, step.runs.name)
     if step.queue is not None:
         return [exchange]
     if step.shards > 1:
-        return [exchange, *_sharded_parts(workflow, step)]
-    return [exchange, _queue(work_queue(workflow.name, step), step), *own_bindings(workflow, step)]
+        return [exchange, *_sharded_parts(workflow, step), *ends]
+    return [exchange, _queue(work_queue(workflow.name, step), step), *own_bindings(workflow, step), *ends]
 
 
 def _sharded_parts(workflow: Workflow, step: Step) -> list[Declarable]:

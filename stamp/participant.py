@@ -34,4 +34,6 @@ class Participant:
     def exchanges(self) -> list[str]:
         """The workflow exchanges it takes part in."""
         served = [station.versions for station in self.stations] + [sentry.versions for sentry in self.sentries]
-        return list(dict.fromkeys([*(flow.name for versions in served for flow in versions.values()), *self.owned]))
+        run = [child.name for station in self.stations for child in station.children]
+        taken_part = (flow.name for versions in served for flow in versions.values())
+        return list(dict.fromkeys([*taken_part, *run, *self.owned]))

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from brokers.clock import SystemClock
 from brokers.contract import Adopted, Broker, Consumer, Delivery, Publication
@@ -20,6 +20,7 @@ from stamp.errors import StoreUnavailable
 from stamp.events import Paused, Resumed
 from stamp.layout import delay_exchange, delay_parts, ledger_queue
 from stamp.nostore import NoStore
+from stamp.parenting import Ends, ParentRoad, ends_of
 from stamp.participant import Participant
 from stamp.ports import Clock, Store, sleep
 from stamp.registry import store_for
@@ -76,7 +77,8 @@ class Runtime:
         watched = [sentry.queue for sentry in self.participant.sentries]
         ledgers = [ledger_queue(self.participant.name, name) for name in self.participant.owned]
         work = [queue for station in self.participant.stations for queue in shards.queues(station)]
-        return [*work, *watched, *ledgers]
+        ends = [ends_of(station) for station in self.participant.stations if station.children]
+        return [*work, *ends, *watched, *ledgers]
 
     @classmethod
     @asynccontextmanager
@@ -149,6 +151,8 @@ class Runtime:
                 self._start(queue, self._stand_in(station, queue))
             for queue in await shards.left_over(self.broker, station):
                 self._start(queue, self._use_up(station, await self._subscribed(station, queue)))
+            if station.children:
+                await self._hear_of_ends(station)
         for sentry in me.sentries:
             self._start(sentry.queue, self._keep_watch(sentry, await self._consuming(sentry.queue, 1)))
         for name in me.owned:
@@ -173,7 +177,8 @@ class Runtime:
     def road(self, station: Station, *, broker: Adopted | None = None) -> Road:
         """The road of one station over this runtime's store; publishes through `broker` when one is given."""
         sender = self.sender if broker is None else replace(self.sender, broker=broker)
-        return Road(
+        kind = ParentRoad if station.children else Road
+        return kind(
             service=self.participant.name,
             station=station,
             store=self.store,
@@ -209,6 +214,11 @@ class Runtime:
             tell=self.tell,
         )
         await self._keep_at(watch, sentry.queue, consumer)
+
+    async def _hear_of_ends(self, station: Station) -> None:
+        queue = ends_of(station)
+        ends = Ends(road=cast(ParentRoad, self.road(station)))
+        self._start(queue, self._keep_at(ends, queue, await self._consuming(queue, 1)))
 
     async def _keep_ledger(self, workflow: str, consumer: Consumer) -> None:
         desk = Desk(keeper=sure(self.keeper), workflow=workflow, store=self.store, sender=self.sender, tell=self.tell)
