@@ -22,7 +22,7 @@ from stamp.errors import DefinitionError, Equivocation, StampError, StoreUnavail
 from stamp.events import DuplicateDropped, MessageHeld, Paused, Resumed
 from stamp.layout import HELD, end_key, ledger_queue
 from stamp.ledger import Record, apply, dump, load
-from stamp.model import epoch
+from stamp.model import Stamp, epoch
 from stamp.nostore import NoStore
 from stamp.ports import Bookkeeping, Clock, LedgerRow, Store, Transaction, sleep
 from stamp.reporting import is_report, read_report
@@ -169,9 +169,14 @@ def row_of(record: Record, workflow: Workflow, *, now: float) -> LedgerRow:
         deadline=deadline,
         updated=now,
         ended=now if record.ended else None,
-        expires=None if deadline is None or not record.ended else max(deadline, now) + GRACE,
+        expires=_expiry(stamp, now) if record.ended else None,
         record=dump(record),
     )
+
+
+def _expiry(stamp: Stamp, now: float) -> float | None:
+    expires = expires_of(stamp)
+    return None if expires is None else max(expires, now + GRACE)
 
 
 @dataclass(slots=True, kw_only=True)

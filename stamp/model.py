@@ -149,6 +149,11 @@ class Stamp:
         return self.values.get("owner")
 
     @property
+    def parent(self) -> Mapping[str, Any] | None:
+        """Whose child the run is: `run`, `workflow` and `step`, and the other run's `deadline`. For people to read."""
+        return self.values.get("parent")
+
+    @property
     def past(self) -> Mapping[str, Any]:
         """What a step must know of a history that does not travel: `last`, `visits`, `pivot`. Empty in stamp style."""
         return self.values.get("past") or {}

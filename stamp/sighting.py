@@ -38,8 +38,7 @@ class Sighting:
     @property
     def order(self) -> tuple[int, float, int, int]:
         """Later facts of a run compare greater. Retries carry the moment of the first sending: the attempt tells."""
-        ended = 1 if self.stamp.phase in ENDED else 0
-        return (self.stamp.seq + ended, self.at, _RANK[self.kind], self.attempt)
+        return (rank(self.stamp), self.at, _RANK[self.kind], self.attempt)
 
     @property
     def is_report(self) -> bool:
@@ -50,6 +49,11 @@ class Sighting:
     def branch(self) -> str:
         """The branch it was seen in; empty on the trunk."""
         return self.stamp.branch or ""
+
+
+def rank(stamp: Stamp) -> int:
+    """Later hops of a run rank higher, its end above the hop that brought it about; a run taken back goes on above."""
+    return 2 * stamp.seq + (1 if stamp.phase in ENDED else 0)
 
 
 def sight(message: Message, exchange: str, routing_key: str) -> Sighting | None:
