@@ -51,7 +51,7 @@ class Note:
 
 @dataclass(slots=True)
 class Kept:
-    """What came of some notes: messages that follow, runs that ended, notes that are not believed or tell nothing new."""
+    """What came of some notes: messages that follow, runs that ended, notes not believed or telling nothing new."""
 
     publications: list[Publication] = field(default_factory=list)
     refused: list[tuple[Note, StampError]] = field(default_factory=list)
