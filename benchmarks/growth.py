@@ -24,8 +24,8 @@ from stamp.ids import run_id
 from stamp.layout import work_queue
 from stamp.runtime import Runtime
 
-LENGTHS = (1, 31, 32)
-"""Entries in the history of the stamp that comes in: the shortest, the dearest ordinary one, the one that folds."""
+LENGTHS = (1, 8, 31, 32, 33, 40)
+"""Hops that a run has behind it: few, the dearest history that does not fold, three that do, one after the round."""
 
 Contender = Any
 """Something with a `name` and a `round`, as `benchmarks.chain` has it."""

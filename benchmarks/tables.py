@@ -134,7 +134,7 @@ def _history(_name: str, section: Section) -> Iterator[str]:
         section, f"{section['rounds']} rounds of {section['hops_per_round']} hops, alternating, signed, no store"
     )
     yield ""
-    yield "| entries in the history | hops/s | client CPU a hop | broker CPU a hop | client to 1 | with broker |"
+    yield "| hops behind it | hops/s | client CPU a hop | broker CPU a hop | client to 1 | with broker |"
     yield "|--:|--:|--:|--:|--:|--:|"
     for length, figures in section["hops"].items():
         yield (
