@@ -243,7 +243,7 @@ def _of_inbox(store: str) -> Callable[[str, int, Results], Lines]:
     def lines(_url: str, _runs: int, results: Results) -> Lines:
         chains = results["growth"][f"inbox {store}"]["chains"]
         empty, full = (chains[name] for name in ("empty", "full"))
-        figures = ["client_us", "hops_per_commit", *(["written_kib"] if store == "sqlite" else [])]
+        figures = ["client_us", "hops_per_commit", "written_kib" if store == "sqlite" else "wal_kib"]
         return [
             {"where": f"{figure}: {empty[figure]['median']} when empty, {full[figure]['median']} when full"}
             for figure in figures
