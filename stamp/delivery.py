@@ -49,7 +49,7 @@ from stamp.joining import meet
 from stamp.model import Fail, RetryLater
 from stamp.nostore import NoStore
 from stamp.placing import placed
-from stamp.ports import Clock, Foresight, OutOfTime, Store, Transaction, sleep, within
+from stamp.ports import Clock, OutOfTime, Store, Transaction, sleep, within
 from stamp.relay import Relay
 from stamp.sending import Sender, Teller
 from stamp.trip import Settler, Station, Trip, expires_of, facts_of, rewind, sure
@@ -153,8 +153,9 @@ class Road:
 
     async def _transact(self, trips: Sequence[Trip]) -> None:
         async with self.store.begin() as tx:
-            if isinstance(tx, Foresight):
-                await tx.foresee(self.station.queue, [trip.delivery.message.message_id for trip in trips])
+            # Not `isinstance`: against a protocol that costs 9 µs, every time.
+            if (foresee := getattr(tx, "foresee", None)) is not None:
+                await foresee(self.station.queue, [trip.delivery.message.message_id for trip in trips])
             for trip in trips:
                 await self._hop(tx, trip)
 
