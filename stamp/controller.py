@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from brokers.contract import Delivery, Message, Publication
 from stamp import outgoing, parking
@@ -146,8 +147,8 @@ class Keeper:
 
 def books_of(tx: Transaction) -> Bookkeeping:
     """The transaction as one that keeps a ledger. Raises `DefinitionError` for a store that can't."""
-    if isinstance(tx, Bookkeeping):
-        return tx
+    if hasattr(tx, "read_runs"):  # not `isinstance`: against a protocol that costs 9 µs, every time
+        return cast(Bookkeeping, tx)
     raise DefinitionError(f"{type(tx).__name__} keeps no ledger", fix="open the owner with a store that has one")
 
 

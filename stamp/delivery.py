@@ -47,7 +47,7 @@ from stamp.nostore import NoStore
 from stamp.notes import note, recalled
 from stamp.outcomes import outcome_of, state_after, typed
 from stamp.placing import placed
-from stamp.ports import Clock, Foresight, Store, Transaction, sleep, within
+from stamp.ports import Clock, Store, Transaction, sleep, within
 from stamp.relay import Relay
 from stamp.sending import Sender, Teller
 from stamp.slim import handed_over
@@ -161,8 +161,9 @@ class Road:
 
     async def _transact(self, trips: Sequence[Trip]) -> None:
         async with self.store.begin() as tx:
-            if isinstance(tx, Foresight):
-                await tx.foresee(self.station.queue, [trip.delivery.message.message_id for trip in trips])
+            # Not `isinstance`: against a protocol that costs 9 µs, every time.
+            if (foresee := getattr(tx, "foresee", None)) is not None:
+                await foresee(self.station.queue, [trip.delivery.message.message_id for trip in trips])
             if self.keeper is not None and self.keeper.keeps(self.station.versions):
                 await self.keeper.lock(tx, [sure(trip.arrival).stamp.run for trip in trips])
             for trip in trips:
