@@ -152,7 +152,8 @@ def apply(record: Record | None, sighting: Sighting) -> Record:
     if sighting.kind == "progress" and not sighting.is_report and not _is_word(sighting):
         record = _hinted(_fenced(record, sighting), sighting)
     known = record.heads.get(sighting.branch)
-    if known is not None and known.order >= sighting.order:
+    # Of two that are equally far any will do, but always the same one: their order must not show.
+    if known is not None and (known.order, known.message_id) >= (sighting.order, sighting.message_id):
         return record
     return replace(record, heads={**record.heads, sighting.branch: sighting})
 

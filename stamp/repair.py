@@ -297,6 +297,6 @@ def _rewritten(case: Case, stamp: Stamp, message_id: str, operator: Operator, *,
     headers: dict[str, str | int] = {name: value for name, value in old.headers.items() if name != SIGNATURE}
     headers[STAMP] = header
     if signed:
-        signature = operator.codec.sign(message_id=message_id, type_=old.type, stamp=header, body=old.body)
+        signature = operator.codec.sign(message_id=message_id, type_=old.type, stamp=header.encode(), body=old.body)
         headers |= {SIGNATURE: signature} if signature else {}
     return replace(old, message_id=message_id, headers=headers, app_id=operator.service, timestamp=int(operator.now))

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from brokers.contract import Broker, Declarable
 from stamp import inquiry
+from stamp.children import child_of
 from stamp.codec import Codec
 from stamp.errors import DefinitionError, NotRunning
 from stamp.handlers import touches_state
@@ -73,9 +74,11 @@ class Service:
 
     def undo(self, workflow: Workflow, name: str) -> Callable[[H], H]:
         """Register the undo `async (hop) -> None` of a step that was declared with `undo=True`."""
-        if not workflow.step(name).undo:
+        step = workflow.step(name)
+        if not step.undo or step.runs is not None:
+            what = "is not declared with undo=True" if not step.undo else "is undone by undoing what it runs"
             raise DefinitionError(
-                f"{workflow.step(name)} is not declared with undo=True", fix="declare it in the table"
+                f"{step} {what}", fix="leave the handler out" if step.undo else "declare it in the table"
             )
         return self._register(workflow, name, "undo")
 
@@ -86,6 +89,8 @@ class Service:
                 f"{step} belongs to service {step.service!r}, not {self.name!r}", fix="register it there"
             )
         self._know(workflow)
+        if step.runs is not None:
+            self._know(child_of(step))
         self._same_shards(workflow, step)
 
         def register(handler: H) -> H:
@@ -217,7 +222,7 @@ class Service:
         }
         versions = {version: self._workflows[workflow, version] for version, action in handlers if action == "do"}
         for version, definition in versions.items():
-            if definition.step(step).undo and (version, "undo") not in handlers:
+            if definition.step(step).undo and not definition.step(step).runs and (version, "undo") not in handlers:
                 raise DefinitionError(
                     f"{definition.step(step)}: undo=True, and {self.name!r} has no undo handler",
                     fix=f"add @service.undo({workflow}, {step!r})",
@@ -316,8 +321,9 @@ class Service:
             raise DefinitionError(f"service {self.name!r} watches runs and has no store", fix="open it with store=")
         for workflow, version, name, _ in self._handlers:
             step = self._workflows[workflow, version].step(name)
-            if step.joins or (step.undo and isinstance(self._workflows[workflow, version].style, Stateless)):
-                what = "joins branches" if step.joins else "remembers what it may have to undo"
+            stateless = isinstance(self._workflows[workflow, version].style, Stateless)
+            if step.joins or step.runs is not None or (step.undo and stateless):
+                what = "joins branches" if step.joins else "waits for what it runs" if step.runs else _REMEMBERS
                 raise DefinitionError(f"{step}: {what}, and the service has no store", fix="open it with store=")
 
     async def run(
@@ -366,6 +372,9 @@ class Service:
         await runtime.send_started(local.started)
         for event in local.events:
             runtime.tell(event)
+
+
+_REMEMBERS = "remembers what it may have to undo"
 
 
 def _share(share: tuple[int, int], name: str) -> tuple[int, int]:

@@ -6,10 +6,7 @@ import os
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-import msgspec
-
-from stamp.beginning import begin, watched
-from stamp.errors import OutputInvalid
+from stamp.beginning import begin, plain_state, watched
 from stamp.events import RunStarted
 from stamp.ids import run_id as new_run_id
 from stamp.layout import watch_queue
@@ -50,13 +47,8 @@ class LocalTransaction:
         """
         runtime, now = self._runtime, self._runtime.clock.now()
         run = run_id or new_run_id(now, os.urandom(10))
-        plain = {} if state is None else msgspec.to_builtins(state)
-        if not workflow.contract.state.is_valid(plain):
-            raise OutputInvalid(
-                f"state of {workflow.label}: {workflow.contract.state.explain(plain)}", fix="pass state="
-            )
         service = runtime.participant.name
-        decision = begin(workflow, event, run=run, state=plain, now=now)
+        decision = begin(workflow, event, run=run, state=plain_state(workflow, state), now=now)
         queue = watch_queue(service, workflow.name)
         if any(sentry.queue == queue for sentry in runtime.participant.sentries):
             decision = watched(decision, queue)

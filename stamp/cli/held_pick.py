@@ -18,7 +18,7 @@ from stamp.cli.apps import App
 from stamp.cli.held_view import Item, item_of
 from stamp.cli.problems import Problem, not_found, usage
 from stamp.held import Held
-from stamp.layout import HELD_PREFETCH, ledger_queue, work_queue
+from stamp.layout import HELD_PREFETCH, work_queue
 from stamp.sighting import Sighting, sight
 from stamp.workflow import Workflow
 
@@ -120,9 +120,8 @@ async def sightings_of(broker: Broker, runs: Collection[str], beginnings: Sequen
 async def target_of(broker: Broker, app: App, service: str, items: Sequence[Item]) -> Target:
     """Where messages go: own queues by name, and what was unroutable to the exchange of a workflow of the app."""
     known = app.services.get(service)
-    ledgers = [ledger_queue(service, name) for name in known.owned()] if known else []
     own = (
-        parked.own_station(known.stations(), ledgers)
+        parked.own_station(known.stations(), known.participant().ledgers)
         if known
         else parked.own_queue(await _existing(broker, service, items))
     )

@@ -19,7 +19,7 @@ from stamp.layout import held_queue
 from stamp.ledger import Record, apply
 from stamp.model import ENDED
 from stamp.reading.waiting import Routes
-from stamp.sighting import Kind, Sighting, sight, unreadable
+from stamp.sighting import Kind, Sighting, rank, sight, unreadable
 
 Fate = Literal["completed", "compensated", "failed", "held", "in flight", "missing"]
 
@@ -61,6 +61,10 @@ class Line:
         if page.sighting.is_report and self.pages:
             return
         self.pages = [*(one for one in self.pages if not one.sighting.is_report), page]
+
+    def taken_back(self) -> None:
+        """The step that runs it undoes it: that it had completed is not its end any more."""
+        self.ends = {message: phase for message, phase in self.ends.items() if phase != "completed"}
 
     @property
     def branched(self) -> bool:
@@ -124,25 +128,23 @@ class Book:
             return
         page = Page(sighting, recorded.offset, recorded.exchange, recorded.routing_key, recorded.message)
         line = self._line(page)
+        if sighting.stamp.parent is not None and sighting.stamp.phase in {"backward", "compensated"}:
+            line.taken_back()
         if sighting.stamp.phase in ENDED and sighting.kind == "progress" and not sighting.branch:
             line.ends[sighting.message_id] = sighting.stamp.phase
 
     def _line(self, page: Page) -> Line:
-        run, rank = page.sighting.stamp.run, _rank(page.sighting)
+        run, height = page.sighting.stamp.run, rank(page.sighting.stamp)
         line = self.lines.get(run)
         if line is None:
-            line = self.lines[run] = Line(apply(None, page.sighting), rank, [page])
-        elif rank > line.rank:
+            line = self.lines[run] = Line(apply(None, page.sighting), height, [page])
+        elif height > line.rank:
             self.routes.observe([line.tip.sighting, page.sighting])
-            line.rank, line.pages = rank, [page]
-        elif rank == line.rank:
+            line.rank, line.pages = height, [page]
+        elif height == line.rank:
             line.add(page)
         line.record = apply(line.record, page.sighting)
         return line
-
-
-def _rank(sighting: Sighting) -> int:
-    return sighting.stamp.seq + (1 if sighting.stamp.phase in ENDED else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

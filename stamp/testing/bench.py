@@ -130,9 +130,9 @@ class Bench:
         seat = self._seats.pop(name, None)
         if seat is None:
             return
-        for worker in seat.runtime.workers:
+        for worker in seat.runtime.crew.workers:
             worker.cancel()
-        await asyncio.gather(*seat.runtime.workers, return_exceptions=True)
+        await asyncio.gather(*seat.runtime.crew.workers, return_exceptions=True)
         await seat.stack.aclose()
 
     async def _store_of(self, name: str) -> Store | None:

@@ -165,7 +165,7 @@ class Settling:
 
     def _raise_dead(self) -> None:
         for runtime in self.runtimes():
-            for worker in runtime.workers:
+            for worker in runtime.crew.workers:
                 if worker.done():
                     worker.result()
 
