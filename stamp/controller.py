@@ -259,11 +259,9 @@ class Desk:
 
     async def _note(self, notes: Sequence[Note]) -> list[Publication]:
         async with self.store.begin() as tx:
-            await self.keeper.lock(tx, [note.seen.stamp.run for note in notes])
-            async with tx.savepoint():
-                kept = await self.keeper.keep(tx, notes)
-                for publication in kept.publications:
-                    await tx.emit([publication], run=publication.message.correlation_id or "")
+            kept = await self.keeper.keep(tx, notes)
+            for publication in kept.publications:
+                await tx.emit([publication], run=publication.message.correlation_id or "")
         self._tell_ends(kept.ended)
         await self._repeated(kept.repeated)
         return [*kept.publications, *(self._held(note.message, error) for note, error in kept.refused)]
