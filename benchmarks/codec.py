@@ -28,7 +28,7 @@ LENGTHS = (1, 8, 31, 32)
 does not."""
 
 LATER = (33, 40)
-"""Hops that a run has behind it when a round of folding is under way, and just over."""
+"""Hops that a run has behind it while a round of folding is under way."""
 
 LONG = range(2 * ROUND + 6, 3 * ROUND + 6)
 """Each hop of one whole round, from one begin of folding to the next: what a long run costs on average."""

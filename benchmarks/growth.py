@@ -25,7 +25,7 @@ from stamp.layout import work_queue
 from stamp.runtime import Runtime
 
 LENGTHS = (1, 8, 31, 32, 33, 40)
-"""Hops that a run has behind it: few, the dearest history that does not fold, three that do, one after the round."""
+"""Hops that a run has behind it: few, the dearest history that does not fold, three that do."""
 
 Contender = Any
 """Something with a `name` and a `round`, as `benchmarks.chain` has it."""

@@ -17,9 +17,9 @@ from stamp.workflow import Workflow
 
 FOLD_ENTRIES = 32
 FOLD_BYTES = 12 * 1024
-PORTION = 3
+PORTION = 2
 """Entries that one hop folds."""
-ROUND = 27
+ROUND = 26
 """Entries that are folded over several hops, once it has begun: the hops after it carry a short history again."""
 NEVER_FOLDED = 3
 

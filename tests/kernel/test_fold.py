@@ -80,7 +80,7 @@ def test_no_hop_folds_more_than_a_portion() -> None:
 
 def test_a_round_of_folding_leaves_a_short_history_to_the_hops_after_it() -> None:
     lengths = [len(looped(hops).history) for hops in range(FOLD_ENTRIES + ROUND)]
-    assert (max(lengths), min(lengths[FOLD_ENTRIES:])) == (FOLD_ENTRIES, FOLD_ENTRIES - 18)
+    assert (max(lengths), min(lengths[FOLD_ENTRIES:])) == (FOLD_ENTRIES, FOLD_ENTRIES - ROUND // PORTION)
 
 
 def test_a_history_far_over_its_limit_is_folded_back_at_once() -> None:
