@@ -67,7 +67,7 @@ PAIRS = [("stamp", "stamp"), ("orchestrator", "stamp"), ("stamp", "orchestrator"
     [("", "completed", FORTH), ("ship", "compensated", [*FORTH[:-1], *BACK])],
     ids=["forth", "back"],
 )
-def test_children_run_over_sqlite(
+def test_children_run_over_sqlite(  # noqa: PLR0917
     rabbitmq: Server, tmp_path: Path, outer: str, inner: str, refuse: str, end: str, calls: list[str]
 ) -> None:
     house = family(outer, inner, refuse={refuse})
