@@ -1,7 +1,9 @@
 """The owner of runs: keeps their ledger in its own database and does what follows from it.
 
-    report ──► <owner>.<workflow>.ledger ──► read -> begin -> inbox? -> apply -> steer -> ledger, outbox -> commit
-                                                                                     -> publish -> settle
+    report ──► <owner>.<workflow>.ledger ──► read -> begin -> apply -> steer -> ledger, outbox -> commit
+                                                                          -> publish -> settle
+
+It needs no inbox: the ledger knows what it has heard, and hearing it again changes nothing.
 
 A front controller and an orchestrator are the same owner; `stamp.steering` knows what they do differently. What an
 owner does itself (a step of its own, the start of a run) goes into the ledger in that very transaction, without a
@@ -20,7 +22,7 @@ from stamp.codec import Codec, Versions
 from stamp.decision import Decision, Forward
 from stamp.errors import DefinitionError, Equivocation, StampError, StoreUnavailable, Theirs
 from stamp.events import DuplicateDropped, MessageHeld, Paused, Resumed
-from stamp.layout import HELD, ledger_queue
+from stamp.layout import HELD, end_key, ledger_queue
 from stamp.ledger import Record, apply, dump, load
 from stamp.model import Stamp, epoch
 from stamp.nostore import NoStore
@@ -49,11 +51,12 @@ class Note:
 
 @dataclass(slots=True)
 class Kept:
-    """What came of some notes: messages that follow, notes that can't be believed, runs that have ended by it."""
+    """What came of some notes: messages that follow, runs that ended, notes not believed or telling nothing new."""
 
     publications: list[Publication] = field(default_factory=list)
     refused: list[tuple[Note, StampError]] = field(default_factory=list)
     ended: list[Record] = field(default_factory=list)
+    repeated: list[Note] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +113,9 @@ class Keeper:
             except StampError as error:
                 kept.refused.append((note, error))
                 continue
-            if record is not rows.get(run):
+            if record is rows.get(run):
+                kept.repeated.append(note)
+            else:
                 kept.publications += publications
                 kept.ended += [record] if record.ended and not (run in rows and rows[run].ended) else []
                 rows[run], changed[run] = record, (record, note.workflow)
@@ -205,8 +210,9 @@ class Desk:
         notes: list[Note] = []
         held: list[Publication] = []
         for delivery in deliveries:
-            if delivery.exchange == HELD or parking.REASON in delivery.message.headers:
-                notes += self._of_held(delivery)
+            is_held = delivery.exchange == HELD or parking.REASON in delivery.message.headers
+            if is_held or delivery.routing_key == end_key("failed"):
+                notes += self._of_others(delivery, HELD if is_held else self.workflow)
                 continue
             try:
                 notes.append(self.keeper.note(delivery.message, self.workflow, delivery.routing_key))
@@ -214,10 +220,13 @@ class Desk:
                 held.append(self._held(delivery.message, error))
         return notes, held
 
-    def _of_held(self, delivery: Delivery) -> list[Note]:
-        """What is held for a participant; nothing for what is another workflow's, a report, or not to be believed."""
+    def _of_others(self, delivery: Delivery, exchange: str) -> list[Note]:
+        """What is held for a participant, or was dropped by hand.
+
+        Nothing for what is another workflow's, a report, or not to be believed: nobody waits for it here.
+        """
         versions = self.keeper.owned[self.workflow]
-        seen = sight(delivery.message, HELD, delivery.routing_key)
+        seen = sight(delivery.message, exchange, delivery.routing_key)
         if seen is None or is_report(delivery.message) or seen.stamp.workflow != self.workflow:
             return []
         try:
@@ -251,23 +260,26 @@ class Desk:
         async with self.store.begin() as tx:
             await self.keeper.lock(tx, [note.seen.stamp.run for note in notes])
             async with tx.savepoint():
-                fresh = [note for note in notes if await self._first_seen(tx, note)]
-                kept = await self.keeper.keep(tx, fresh)
+                kept = await self.keeper.keep(tx, notes)
                 for publication in kept.publications:
                     await tx.emit([publication], run=publication.message.correlation_id or "")
         self._tell_ends(kept.ended)
+        await self._repeated(kept.repeated)
         return [*kept.publications, *(self._held(note.message, error) for note, error in kept.refused)]
 
-    async def _first_seen(self, tx: Transaction, note: Note) -> bool:
-        """A held message may be held again under its old id; what the ledger knows of it already changes nothing."""
-        if note.seen.kind in {"held", "released"}:
-            return True
-        message_id = note.message.message_id
-        if await tx.first_seen(self.queue, message_id, expires=expires_of(note.seen.stamp)):
-            return True
-        now = self.keeper.clock.now()
-        self.tell(DuplicateDropped(service=self.keeper.service, consumer=self.queue, message_id=message_id, at=now))
-        return False
+    async def _repeated(self, notes: Sequence[Note]) -> None:
+        """What a dead process wrote and never got confirmed goes out soon, not when its lease ends."""
+        if notes:
+            await self.store.revive([note.seen.stamp.run for note in notes])
+        for note in notes:
+            self.tell(
+                DuplicateDropped(
+                    service=self.keeper.service,
+                    consumer=self.queue,
+                    message_id=note.message.message_id,
+                    at=self.keeper.clock.now(),
+                )
+            )
 
     def _tell_ends(self, ended: Iterable[Record]) -> None:
         for record in ended:

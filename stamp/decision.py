@@ -336,9 +336,17 @@ def walk_back(workflow: Workflow, stamp: Stamp, at: Position) -> Decision:
 def next_undo(workflow: Workflow, stamp: Stamp, at: Position) -> Step | None:
     """The step to undo next: by the history, or where nobody keeps one, by the table."""
     if isinstance(workflow.style, Stateless):
-        return workflow.table.undone_before(at.step, stamp.branch)
+        return at.step if _partly_done(stamp, at) else workflow.table.undone_before(at.step, stamp.branch)
     stack = undo_stack(stamp)
     return workflow.step(stack[-1].step) if stack else None
+
+
+def _partly_done(stamp: Stamp, at: Position) -> bool:
+    """Whether the hop that just failed asks for its own undo."""
+    newest = stamp.history[-1:]
+    return at.action == "do" and any(
+        entry.step == at.step.name and entry.outcome == "failed" and entry.undo for entry in newest
+    )
 
 
 def _compensated(stamp: Stamp, at: Position) -> Decision:

@@ -57,6 +57,11 @@ def watch_message(run: str) -> str:
     return _uuid5(run, "watch")
 
 
+def overdue_message(run: str) -> str:
+    """The id of the notice that a run has not ended by its deadline, from its owner."""
+    return _uuid5(run, "overdue")
+
+
 def join_message(run: str, fork: str) -> str:
     """What stands for the consumed message when a join goes on: the same whichever branch came last."""
     return _uuid5(run, f"join|{fork}")

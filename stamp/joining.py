@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from stamp.branching import Place
+from stamp.branching import Place, branch_of
 from stamp.codec import Arrival, Timer, parse
 from stamp.decision import (
     Decision,
@@ -281,11 +281,20 @@ class _Join:
 
     def _fire(self) -> None:
         came = self._came("came")
-        stamp = self._united(came, backward=False).having({"event": self.at.step.event})
+        stamp = self._telling_who_is_missing(self._united(came, backward=False), came)
+        stamp = stamp.having({"event": self.at.step.event})
         position = Position(step=self.at.step, action="do", message_id=self._id, attempt=self.at.attempt)
         events = {int(name): self._event(name) for name in came}
         self._put(JOIN, Row("fired"))
         self.fire = Fire(stamp, position, Joined(events, self.children))
+
+    def _telling_who_is_missing(self, stamp: Stamp, came: list[str]) -> Stamp:
+        """The owner of a run has to know which branches went on alone: they walk back by themselves."""
+        missing = [number for number in range(self.children) if str(number) not in came]
+        if not missing or self.workflow.style.owner is None:
+            return stamp
+        left = [branch_of(self.place.fork, number, self.children) for number in missing]
+        return stamp.having({"past": {**stamp.past, "without": sorted([*stamp.past.get("without", ()), *left])}})
 
     def _event(self, name: str) -> object:
         event = self._stamp(name).event

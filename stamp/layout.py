@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from brokers.contract import Binding, Declarable, Exchange, ExchangeBinding, Queue
 from stamp.duration import text
+from stamp.style import FrontController, Orchestrator
 from stamp.workflow import Step, Workflow
 
 HELD = "stamp.held"
@@ -103,26 +104,60 @@ def ledger_queue(owner: str, workflow: str) -> str:
     return f"{owner}.{workflow}.ledger"
 
 
+def ledger_queues(workflow: Workflow) -> tuple[str, ...]:
+    """The queues that the owner consumes: its one, or its shards; none in styles without an owner."""
+    match workflow.style:
+        case FrontController() | Orchestrator() as style:
+            name = ledger_queue(style.owner, workflow.name)
+            return (name,) if style.shards == 1 else tuple(shard(name, number) for number in range(style.shards))
+        case _:
+            return ()
+
+
+def ledger_entrance(workflow: Workflow) -> tuple[str, str]:
+    """Exchange and routing key that lead a report of any run to its ledger queue."""
+    queues = ledger_queues(workflow)
+    name = ledger_queue(workflow.style.owner or "", workflow.name)
+    return ("", name) if len(queues) == 1 else (name, "")
+
+
 def ledger_parts(workflow: Workflow) -> list[Declarable]:
-    """The owner's queue; nothing in styles without one. Everybody declares it, so that no report is ever lost."""
-    owner = workflow.style.owner
+    """The owner's queues; nothing in styles without one. Everybody declares them, so that no report is ever lost."""
+    owner, queues = workflow.style.owner, ledger_queues(workflow)
     if owner is None:
         return []
-    queue = ledger_queue(owner, workflow.name)
-    keys = [key for name in dict.fromkeys([owner, *workflow.services]) for key in (name, f"{RELEASED}{name}")]
+    name = ledger_queue(owner, workflow.name)
+    taken = [(workflow.name, f"{REPORT}.#"), (workflow.name, end_key("failed")), *_held_keys(owner, workflow)]
     return [
         *held_parts(owner),
         Exchange(workflow.name),
-        Queue(
-            name=queue,
-            dead_letter_exchange=HELD,
-            dead_letter_key=owner,
-            delivery_limit=DELIVERY_LIMIT,
-            at_least_once=True,
-        ),
-        Binding(queue, workflow.name, f"{REPORT}.#"),
-        *(Binding(queue, HELD, key) for key in keys),
+        *(_ledger(queue, owner, alone=len(queues) == 1) for queue in queues),
+        *([] if len(queues) == 1 else _spread(name, queues)),
+        *(Binding(name, *key) if len(queues) == 1 else ExchangeBinding(name, *key) for key in taken),
     ]
+
+
+def _held_keys(owner: str, workflow: Workflow) -> list[tuple[str, str]]:
+    names = dict.fromkeys([owner, *workflow.services])
+    return [(HELD, key) for name in names for key in (name, f"{RELEASED}{name}")]
+
+
+def _spread(name: str, queues: tuple[str, ...]) -> list[Declarable]:
+    return [
+        Exchange(name, "x-consistent-hash", hash_on="correlation_id"),
+        *(shard_binding(name, number) for number in range(len(queues))),
+    ]
+
+
+def _ledger(queue: str, owner: str, *, alone: bool) -> Queue:
+    return Queue(
+        name=queue,
+        dead_letter_exchange=HELD,
+        dead_letter_key=owner,
+        delivery_limit=DELIVERY_LIMIT,
+        at_least_once=True,
+        single_active_consumer=not alone,
+    )
 
 
 def end_key(outcome: str) -> str:

@@ -162,12 +162,14 @@ def merge_stamps(base: Stamp, stamps: Sequence[Stamp], policies: Mapping[str, Po
 
 
 def _united_past(base: Stamp, stamps: Sequence[Stamp]) -> dict[str, Any]:
-    """In styles whose history stays with an owner: the visits that any branch has counted."""
+    """In styles whose history stays with an owner: the visits and the branches left out that any branch knows of."""
     visits: dict[str, int] = {}
     for stamp in stamps:
         for step, count in stamp.past.get("visits", {}).items():
             visits[step] = max(count, visits.get(step, 0))
-    return {"past": {**base.past, "visits": visits}} if visits else {}
+    without = sorted({branch for stamp in (base, *stamps) for branch in stamp.past.get("without", ())})
+    found = {name: value for name, value in (("visits", visits), ("without", without)) if value}
+    return {"past": {**base.past, **found}} if found else {}
 
 
 def _others(stamp: Stamp) -> dict[str, Any]:

@@ -36,9 +36,12 @@ class Sighting:
     queue: str = ""
 
     @property
-    def order(self) -> tuple[int, float, int, int]:
-        """Later facts of a run compare greater. Retries carry the moment of the first sending: the attempt tells."""
-        return (rank(self.stamp), self.at, _RANK[self.kind], self.attempt)
+    def order(self) -> tuple[int, bool, float, int, int]:
+        """Later facts of a run compare greater. Retries carry the moment of the first sending: the attempt tells.
+
+        A join may turn a branch without a hop, and its clock may be behind: at one `seq` backward is later.
+        """
+        return (rank(self.stamp), self.stamp.phase == "backward", self.at, _RANK[self.kind], self.attempt)
 
     @property
     def is_report(self) -> bool:

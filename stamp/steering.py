@@ -25,7 +25,7 @@ from stamp.history import unsettled
 from stamp.ids import command_message, next_message
 from stamp.layout import end_key
 from stamp.ledger import Record
-from stamp.model import ENDED, Entry, Stamp
+from stamp.model import Entry, Stamp
 from stamp.sighting import Sighting
 from stamp.slim import without_history
 from stamp.style import Orchestrator
@@ -109,9 +109,13 @@ def _waits_for_join(workflow: Workflow, record: Record, head: Sighting) -> bool:
     """Whether a join will take the branch back with the others. One that went on without the branch will not."""
     if not head.branch or not _joined(workflow, head):
         return False
-    outer = [one for name, one in record.heads.items() if one is not head and (not name or within(head.branch, name))]
-    gone_on = [one for one in outer if one.stamp.seq > head.stamp.seq or one.stamp.phase in ENDED]
-    return not any(one.stamp.phase in {"forward", "completed"} for one in gone_on)
+    return not any(head.branch in _left_out(other) for other in record.heads.values())
+
+
+def _left_out(head: Sighting) -> Sequence[str]:
+    """The branches that joins before `head` went on without: each walks back alone, whenever it comes."""
+    without: Sequence[str] = head.stamp.past.get("without", ())
+    return without
 
 
 def _joined(workflow: Workflow, head: Sighting) -> bool:
@@ -119,19 +123,21 @@ def _joined(workflow: Workflow, head: Sighting) -> bool:
     return workflow.table.opening(place_of(head.branch)) in workflow.table.joins
 
 
+def _own(record: Record, head: Sighting) -> list[Entry]:
+    """The hops that `head` counts: of its branch and the forks inside it, on the trunk of the whole run."""
+    own = [entry for entry in record.done if not head.branch or within(entry.branch, head.branch)]
+    return [entry for entry in own if not any(within(entry.branch, branch) for branch in _left_out(head))]
+
+
 def _stack(record: Record, head: Sighting) -> list[Entry]:
-    """What is still to be undone in the branch of `head` and the forks inside it; on the trunk, of the whole run."""
-    stack = unsettled(record.done)
-    return stack if not head.branch else [entry for entry in stack if within(entry.branch, head.branch)]
+    """What is still to be undone on behalf of `head`."""
+    return unsettled(_own(record, head))
 
 
 def _complete(record: Record, head: Sighting) -> bool:
     """Whether every hop up to `head` was reported: a report may be late, when its sender died in between."""
-    if not head.branch:
-        return len(record.entries) >= head.stamp.seq
-    before = _before(record, head.branch)
-    own = [seat for seat in record.entries if within(seat[0] or None, head.branch)]
-    return before is not None and len(own) >= head.stamp.seq - before
+    before = _before(record, head.branch) if head.branch else 0
+    return before is not None and len(_own(record, head)) >= head.stamp.seq - before
 
 
 def _before(record: Record, branch: str) -> int | None:

@@ -224,6 +224,7 @@ def _show(played: Any, chosen: str) -> None:
         return
     for key, record in played.samples:
         _trace(record, key)
+    _answers(played.answers)
     _account(played.summary)
     _books(played.summary)
     _verdict(played.summary)
@@ -239,6 +240,27 @@ def _trace(record: Any, key: str) -> None:
     if record.stamp.error:
         click.echo(f"  why: {record.stamp.error['message']}")
     click.echo()
+
+
+def _answers(pictures: Any) -> None:
+    """What the services said of those runs when they were asked over the broker."""
+    for picture in pictures:
+        heading(f"asked for {picture.run}")
+        table(
+            ("", ""),
+            [
+                ("answered", ", ".join(sorted(picture.answers)) or "nobody"),
+                ("status", status(picture.status or "unknown")),
+                ("done", " → ".join(entry.step for entry in _done(picture)) or "nothing"),
+            ],
+            indent=2,
+        )
+        click.echo()
+
+
+def _done(picture: Any) -> Any:
+    """The hops of the ledger of who owns the run, else the steps that still stand by what the participants say."""
+    return picture.standing.history if picture.standing is not None else picture.done
 
 
 def _account(summary: Any) -> None:

@@ -120,7 +120,11 @@ async def sightings_of(broker: Broker, runs: Collection[str], beginnings: Sequen
 async def target_of(broker: Broker, app: App, service: str, items: Sequence[Item]) -> Target:
     """Where messages go: own queues by name, and what was unroutable to the exchange of a workflow of the app."""
     known = app.services.get(service)
-    own = parked.own_station(known.stations()) if known else parked.own_queue(await _existing(broker, service, items))
+    own = (
+        parked.own_station(known.stations(), known.participant().ledgers)
+        if known
+        else parked.own_queue(await _existing(broker, service, items))
+    )
     exchanges = {flow.name for flow in app.workflows.values()}
 
     def target(one: Held) -> tuple[str, str] | None:

@@ -21,7 +21,8 @@ from stamp.cli.problems import NO, OK, PARTLY
 from stamp.errors import OutputInvalid
 from stamp.ids import is_uuid
 from stamp.nesting import depth_exceeds
-from stamp.service import LocalTransaction, Service
+from stamp.service import Service
+from stamp.starting import LocalTransaction
 from stamp.workflow import Workflow
 
 CHUNK = 100

@@ -56,6 +56,12 @@ class Line:
     def run(self) -> str:
         return self.record.run
 
+    def add(self, page: Page) -> None:
+        """One more message of the furthest hop. A report takes the run on only where nothing else does."""
+        if page.sighting.is_report and self.pages:
+            return
+        self.pages = [*(one for one in self.pages if not one.sighting.is_report), page]
+
     def taken_back(self) -> None:
         """The step that runs it undoes it: that it had completed is not its end any more."""
         self.ends = {message: phase for message, phase in self.ends.items() if phase != "completed"}
@@ -136,7 +142,7 @@ class Book:
             self.routes.observe([line.tip.sighting, page.sighting])
             line.rank, line.pages = height, [page]
         elif height == line.rank:
-            line.pages.append(page)
+            line.add(page)
         line.record = apply(line.record, page.sighting)
         return line
 

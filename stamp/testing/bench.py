@@ -25,7 +25,8 @@ from stamp.nostore import NoStore
 from stamp.ports import Store
 from stamp.registry import store_for
 from stamp.runtime import Runtime
-from stamp.service import Service, start_run
+from stamp.service import Service
+from stamp.starting import start_run
 from stamp.stores.memory import MemoryStore
 from stamp.stores.sqlite import SQLiteStore
 from stamp.testing.clock import START, VirtualClock
@@ -129,9 +130,9 @@ class Bench:
         seat = self._seats.pop(name, None)
         if seat is None:
             return
-        for worker in seat.runtime.workers:
+        for worker in seat.runtime.crew.workers:
             worker.cancel()
-        await asyncio.gather(*seat.runtime.workers, return_exceptions=True)
+        await asyncio.gather(*seat.runtime.crew.workers, return_exceptions=True)
         await seat.stack.aclose()
 
     async def _store_of(self, name: str) -> Store | None:
@@ -257,7 +258,8 @@ class Bench:
         """Send held messages (those with `reason`, or all) on their way again; those that went."""
         released: list[Held] = []
         for name, seat in self._seats.items():
-            target = held.own_station(seat.runtime.participant.stations)
+            participant = seat.runtime.participant
+            target = held.own_station(participant.stations, participant.ledgers)
             now = self.clock.now()
             released += await held.release(
                 self.broker, name, lambda message: reason in {None, message.reason}, target, now=now
