@@ -158,7 +158,7 @@ def after_undo(row: Row, command: Message) -> tuple[Row, Then]:
         case "completed":
             return taken_back_now(msgspec.structs.replace(row, undo=command))
         case "undoing":
-            return row, "undo failed" if row.held == command.message_id else "nothing"
+            return row, "undo failed" if row.held else "nothing"
         case _:
             return row, "undone"
 

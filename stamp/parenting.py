@@ -42,21 +42,14 @@ from stamp.errors import ActionRefused, StampError, StampInvalid, StoreUnavailab
 from stamp.events import MessageHeld, RunStarted
 from stamp.hop import Hop
 from stamp.ids import child_run
-from stamp.layout import ends_queue
 from stamp.model import ENDED, epoch
 from stamp.outcomes import state_after, typed
 from stamp.ports import Transaction, sleep
 from stamp.sending import BACKOFF
-from stamp.trip import Settler, Station, Trip, expires_of, sure
+from stamp.trip import Settler, Trip, ends_of, expires_of, sure
 from stamp.workflow import Workflow
 
 log = logging.getLogger("stamp")
-
-
-def ends_of(station: Station) -> str:
-    """The queue in which a station hears of the ends of what its step runs."""
-    workflow = next(iter(station.versions.values()))
-    return ends_queue(workflow.name, workflow.step(station.step))
 
 
 async def row_of(tx: Transaction, run: str) -> Row | None:
@@ -109,7 +102,7 @@ class ParentRoad(Road):
         arrival, step = sure(trip.arrival), sure(trip.position).step
         message = trip.delivery.message
         if before is not None:
-            if before.held != message.message_id:
+            if not before.held:
                 raise ActionRefused(
                     f"visit of step {step.name!r} in run {hop.run_id} has started run {run} already",
                     fix="another copy of the message was handled: drop this one",

@@ -13,7 +13,7 @@ import pytest
 from brokers.registry import broker_for
 from stamp.events import Event, RunEnded
 from stamp.ports import Store
-from stamp.service import start_run
+from stamp.starting import start_run
 from stamp.stores.postgres import PostgresStore
 from stamp.stores.sqlite import SQLiteStore
 from tests.servers import Server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -12,10 +13,11 @@ from brokers.contract import Publication
 from stamp import All, Child, Each, Service, Stateless, Step, Workflow
 from stamp.events import RunEnded, RunStarted
 from stamp.held import Held, Move, carry_out
+from stamp.ids import first_message
 from stamp.layout import JOURNAL, end_key
 from stamp.model import epoch
 from stamp.reading.audit import Account, Book, Evidence, judge
-from stamp.repair import Case, Operator, dropped, opened, turned
+from stamp.repair import Case, Operator, amended, dropped, opened, turned
 from stamp.testing.record import Published, Run
 from stamp.testing.runner import OpenBench, SyncBench
 from tests.testing.family import (
@@ -455,6 +457,68 @@ def test_the_audit_finds_every_run_ended_once(bench: OpenBench, outer: str, inne
     found = account(table)
     assert [one.fate for one in found.verdicts] == ["compensated", "compensated"]
     assert found.doubled == []
+
+
+@by_style
+def test_a_run_that_waits_for_its_child_is_not_missing(bench: OpenBench, outer: str, inner: str) -> None:
+    house = family(outer, inner)
+    table = bench(*house.all)
+    table.stop("packing")
+    table.start(house.outer, ORDERED)
+    table.settle()
+    assert account(table).places["the run that it waits for"] == 1
+    table.stop("shop")
+    table.deploy(house.services["packing"])
+    table.settle()
+    assert account(table).places["the run that it waits for"] == 1
+
+
+def test_an_end_that_the_step_can_not_emit_is_held_and_does_no_harm(opened_on: Open) -> None:
+    house = family()
+    table = opened_on(house)
+    table.stop("packing")
+    run = table.start(house.outer, ORDERED)
+    table.settle()
+    picked = first(table, "Picked").message
+    stamp = opened(picked).having({"phase": "completed", "event": "Prepared"})
+    headers = {**picked.headers, "stamp": stamp.to_json().decode()}
+    wrong = replace(picked, body=b"{}", type="Prepared", message_id=first_message(stamp.run), headers=headers)
+    table.call(table.broker.publish(Publication("INSIDE", end_key("completed"), wrong, mandatory=False)))
+    table.settle()
+    assert [(held.reason, held.queue) for held in table.held] == [("payload-invalid", "shop.OUTSIDE.prepare.ends")]
+    table.deploy(house.services["packing"])
+    table.settle()
+    assert table.run(run).status == "completed"
+    assert house.calls == FORTH
+    table.release()
+    table.settle()
+    assert table.held == ()
+
+
+def test_an_amended_message_gets_the_step_another_try(opened_on: Open) -> None:
+    child = inside()
+    outer = Workflow(
+        "ONE_WAY",
+        version=1,
+        start=Created,
+        state=Box,
+        steps=[Step("prepare", service="shop", on=Created, emits=Prepared, runs=child)],
+    )
+    house = Family((outer, child), refuse={"wrap"})
+    table = opened_on(house)
+    run = table.start(outer, Created("o"), state=Box(order="o"))
+    table.settle()
+    house.refuse.clear()
+
+    def plan(found: Sequence[Held]) -> list[Move]:
+        case = Case(found[0].original(), opened(found[0].original()), "prepare")
+        better = amended(case, outer.contract, {"order": "o", "size": 2}, OPERATOR, signed=False)
+        return [Move(found[0], [Publication("", "shop.ONE_WAY.prepare", better)])]
+
+    table.call(carry_out(table.broker, "shop", plan, now=0.0))
+    table.settle()
+    assert table.run(run).status == "completed"
+    assert table.run(run).state == {"order": "o", "size": 2}
 
 
 def test_observers_hear_that_the_child_was_started(bench: OpenBench) -> None:
