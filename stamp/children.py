@@ -25,7 +25,7 @@ import msgspec
 
 from brokers.contract import Message
 from stamp.beginning import begin, plain_state
-from stamp.codec import Arrival, parse, payload_of
+from stamp.codec import Arrival, parse, read_payload
 from stamp.decision import Decision, Position, error_of, walk_back
 from stamp.errors import DefinitionError, PayloadInvalid
 from stamp.ids import turn_message
@@ -77,10 +77,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class End(NamedTuple):
-    """A run has ended: its last stamp, and the payload of the event that it ended in."""
+    """A run has ended: its last stamp, and the message that says so, with the payload of the event that it ended in."""
 
     stamp: Stamp
-    body: bytes
+    message: Message
 
 
 OF_THE_UNDO: frozenset[Then] = frozenset({"take back", "undone", "undo failed"})
@@ -158,7 +158,7 @@ def after_undo(row: Row, command: Message) -> tuple[Row, Then]:
         case "completed":
             return taken_back_now(msgspec.structs.replace(row, undo=command))
         case "undoing":
-            return row, "undo failed" if row.held == command.message_id else "nothing"
+            return row, "undo failed" if row.held else "nothing"
         case _:
             return row, "undone"
 
@@ -192,10 +192,10 @@ def handed_up(workflow: Workflow, step: Step, end: End) -> tuple[object | None, 
     kind = next((kind for kind in step.emits if kind.__name__ == end.stamp.event), None)
     if kind is None:
         raise PayloadInvalid(f"run {end.stamp.run} ended in {end.stamp.event[:80]}, not in {' or '.join(step.outputs)}")
-    payload, checker = payload_of(end.body), workflow.contract.event(kind.__name__)
+    payload, checker = read_payload(end.message), workflow.contract.event(kind.__name__)
     if not checker.is_valid(payload):
         raise PayloadInvalid(f"{kind.__name__} of {workflow.label}: {checker.explain(payload)}")
-    return msgspec.convert(payload, kind), end.body
+    return msgspec.convert(payload, kind), end.message.body
 
 
 def failure(child: Workflow, end: End | None) -> str:

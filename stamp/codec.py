@@ -308,15 +308,10 @@ def check_state(stamp: Stamp, workflow: Workflow) -> None:
 
 def read_payload(message: Message) -> Any:
     """The body as plain values. Raises `PayloadInvalid`."""
-    return payload_of(message.body)
-
-
-def payload_of(body: bytes) -> Any:
-    """A body as plain values. Raises `PayloadInvalid`."""
     try:
-        if depth_exceeds(body, NESTING):
+        if depth_exceeds(message.body, NESTING):
             raise PayloadInvalid(f"the body is nested more than {NESTING} levels deep")
-        return _any.decode(body)
+        return _any.decode(message.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise PayloadInvalid(f"the body is not JSON: {error}") from None
 

@@ -38,25 +38,18 @@ from stamp.children import (
 )
 from stamp.decision import Decision, Done, Failed, Outcome, Undone
 from stamp.delivery import Road
-from stamp.errors import ActionRefused, StampError, StampInvalid, StoreUnavailable
+from stamp.errors import ActionRefused, StampError, StampInvalid, StoreUnavailable, Theirs
 from stamp.events import MessageHeld, RunStarted
 from stamp.hop import Hop
 from stamp.ids import child_run
-from stamp.layout import ends_queue
 from stamp.model import ENDED, epoch
 from stamp.outcomes import state_after, typed
 from stamp.ports import Transaction, sleep
 from stamp.sending import BACKOFF
-from stamp.trip import Settler, Station, Trip, expires_of, sure
+from stamp.trip import Settler, Trip, ends_of, expires_of, sure
 from stamp.workflow import Workflow
 
 log = logging.getLogger("stamp")
-
-
-def ends_of(station: Station) -> str:
-    """The queue in which a station hears of the ends of what its step runs."""
-    workflow = next(iter(station.versions.values()))
-    return ends_queue(workflow.name, workflow.step(station.step))
 
 
 async def row_of(tx: Transaction, run: str) -> Row | None:
@@ -109,7 +102,7 @@ class ParentRoad(Road):
         arrival, step = sure(trip.arrival), sure(trip.position).step
         message = trip.delivery.message
         if before is not None:
-            if before.held != message.message_id:
+            if not before.held:
                 raise ActionRefused(
                     f"visit of step {step.name!r} in run {hop.run_id} has started run {run} already",
                     fix="another copy of the message was handled: drop this one",
@@ -189,14 +182,15 @@ class ParentRoad(Road):
             row = msgspec.structs.replace(row, held=trip.delivery.message.message_id)
         await self.put(tx, trip, end.stamp.run, row)
 
-    async def lock(self, tx: Transaction, run: str) -> None:
-        """Of a service that owns the step's run: keep others off its ledger first, as every hop does."""
-        if self.keeper is not None and self.keeper.keeps(self.station.versions):
-            await self.keeper.lock(tx, [run])
+    @property
+    def owns(self) -> bool:
+        """Whether the service owns the runs of the step: it then keeps others off their ledger, as every hop does."""
+        return self.keeper is not None and self.keeper.keeps(self.station.versions)
 
-    def report(self, trip: Trip) -> None:
-        """Tell observers about a trip that was carried on."""
-        self._report([trip])
+    def report(self, trips: Sequence[Trip]) -> None:
+        """Tell observers about trips that were carried on."""
+        if self.tell.listening:
+            self._report(trips)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -212,48 +206,72 @@ class Ends:
     async def travel(self, deliveries: Sequence[Delivery], settler: Settler) -> None:
         """Settle each delivery once; an end that can't be read or carried on is held."""
         messages: list[Publication] = []
-        for delivery in deliveries:
+        heard: list[End] = []
+        children = dict(enumerate(self.road.station.children))
+        for message in (delivery.message for delivery in deliveries):
             try:
-                messages += await self._heard(delivery.message)
-            except StampError as error:
-                messages.append(self._held(delivery.message, error.reason, str(error)))
-            except Exception as error:  # our bug, or the database refuses: the end is kept, the consumer goes on
-                log.exception("%s: the end of run %s", self.queue, delivery.message.correlation_id)
-                messages.append(self._held(delivery.message, "failed", f"{type(error).__name__}: {error}"))
+                stamp = self.road.codec.notice(message, children)
+            except Theirs as error:
+                messages.append(self._held(message, error.reason, str(error)))
+                continue
+            if stamp.phase in ENDED and stamp.branch is None:
+                heard.append(End(stamp, message))
+        messages += await self._work(heard)
         await self.road.sender.send(messages)
         await settler.ack(deliveries)
 
-    async def _heard(self, message: Message) -> Sequence[Publication]:
-        """What an end comes to, waiting for a store that is out of reach."""
-        children = dict(enumerate(self.road.station.children))
-        stamp = self.road.codec.notice(message, children)
-        if stamp.phase not in ENDED or stamp.branch is not None:
-            return ()
+    async def _work(self, heard: Sequence[End]) -> list[Publication]:
+        """What these ends come to, waiting for a store that is out of reach."""
         tries = 0
-        while True:
+        while heard:
             try:
-                return await self._settled(End(stamp, message.body))
+                return await self._transact(heard)
             except StoreUnavailable as error:
                 if not tries:
                     log.warning("%s: consuming waits: %s", self.queue, error)
                 await sleep(self.road.clock, BACKOFF[min(tries, len(BACKOFF) - 1)])
                 tries += 1
+            except Exception as error:  # our bug, or the database refuses: the end is kept, the consumer goes on
+                if len(heard) > 1:
+                    return [one for end in heard for one in await self._work([end])]
+                log.exception("%s: the end of run %s", self.queue, heard[0].stamp.run)
+                return [self._held(heard[0].message, "failed", f"{type(error).__name__}: {error}")]
+        return []
 
-    async def _settled(self, end: End) -> Sequence[Publication]:
-        run = end.stamp.run
+    async def _transact(self, heard: Sequence[End]) -> list[Publication]:
+        trips: list[Trip] = []
+        held: list[Publication] = []
+        runs = await self._owned(heard) if self.road.owns else ()
         async with self.road.store.begin() as tx:
-            row = await row_of(tx, run)
+            if runs:
+                await sure(self.road.keeper).lock(tx, runs)
+            for end in heard:
+                try:
+                    async with tx.savepoint():
+                        trips += await self._settled(tx, end)
+                except StoreUnavailable:
+                    raise
+                except StampError as error:
+                    held.append(self._held(end.message, error.reason, str(error)))
+        self.road.report(trips)
+        return [*held, *(message for trip in trips for message in trip.messages)]
+
+    async def _owned(self, heard: Sequence[End]) -> list[str]:
+        """The runs that these ends take on: their ledger is locked before anything else."""
+        async with self.road.store.begin() as tx:
+            rows = [await row_of(tx, end.stamp.run) for end in heard]
+        return [row.run for row in rows if row is not None]
+
+    async def _settled(self, tx: Transaction, end: End) -> Sequence[Trip]:
+        row = await row_of(tx, end.stamp.run)
         if row is None:
             return ()
-        async with self.road.store.begin() as tx:
-            await self.road.lock(tx, row.run)
-            row, then = after_end(sure(await row_of(tx, run)), end.stamp)
-            if then == "nothing":
-                return ()
-            trip = self.road.opened(sure(row.undo) if then in OF_THE_UNDO else row.turn)
-            await self.road.carry_on(tx, trip, row, then, end)
-        self.road.report(trip)
-        return trip.messages
+        row, then = after_end(row, end.stamp)
+        if then == "nothing":
+            return ()
+        trip = self.road.opened(sure(row.undo) if then in OF_THE_UNDO else row.turn)
+        await self.road.carry_on(tx, trip, row, then, end)
+        return (trip,)
 
     def _held(self, message: Message, reason: str, detail: str) -> Publication:
         road, now = self.road, self.road.clock.now()

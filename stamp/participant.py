@@ -10,7 +10,7 @@ from stamp.codec import Codec, Versions
 from stamp.inquiry import Describe
 from stamp.layout import ledger_entrance, ledger_queue, ledger_queues
 from stamp.ports import Observer
-from stamp.trip import Station
+from stamp.trip import Station, ends_of
 from stamp.watching import Sentry
 from stamp.workflow import Workflow
 
@@ -40,6 +40,12 @@ class Participant:
     def ledgers(self) -> dict[str, tuple[str, str]]:
         """Exchange and key that lead a report to the ledger of a workflow that it owns, by the ledger's name."""
         return {ledger_queue(self.name, name): ledger_entrance(self._newest(name)) for name in self.owned}
+
+    @property
+    def beside(self) -> dict[str, tuple[str, str]]:
+        """Exchange and key that lead a message to its queue, where that is no step's: ledgers, and ends of children."""
+        ends = [ends_of(station) for station in self.stations if station.children]
+        return self.ledgers | {queue: ("", queue) for queue in ends}
 
     def ledger(self, workflow: str) -> tuple[str, ...]:
         """The queues in which reports of a workflow come to it, as the owner of its runs."""

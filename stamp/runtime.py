@@ -20,13 +20,13 @@ from stamp.errors import StoreUnavailable
 from stamp.layout import delay_exchange, delay_parts
 from stamp.nostore import NoStore
 from stamp.overseeing import Overseer
-from stamp.parenting import Ends, ParentRoad, ends_of
+from stamp.parenting import Ends, ParentRoad
 from stamp.participant import Participant
 from stamp.ports import Clock, Store, sleep
 from stamp.registry import store_for
 from stamp.relay import Relay
 from stamp.sending import Sender, Teller
-from stamp.trip import Station, sure
+from stamp.trip import Station, ends_of, sure
 from stamp.watching import Sentry, Watch
 
 log = logging.getLogger("stamp")

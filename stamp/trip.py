@@ -10,6 +10,7 @@ from brokers.contract import Delivery, Publication
 from stamp.codec import Arrival
 from stamp.decision import Again, Decision, Forward, Position
 from stamp.events import DuplicateDropped, HopFinished, RetryScheduled, RunEnded, RunStarted, StampLarge
+from stamp.layout import ends_queue
 from stamp.ledger import Record
 from stamp.model import ENDED, Action, Stamp, epoch
 from stamp.workflow import Workflow
@@ -39,6 +40,12 @@ class Station:
         """The workflows that the step runs, in any of its versions."""
         found = (workflow.step(self.step).runs for workflow in self.versions.values())
         return tuple(dict.fromkeys(child for child in found if isinstance(child, Workflow)))
+
+
+def ends_of(station: Station) -> str:
+    """The queue in which a station hears of the ends of what its step runs."""
+    workflow = next(iter(station.versions.values()))
+    return ends_queue(workflow.name, workflow.step(station.step))
 
 
 @dataclass(slots=True)

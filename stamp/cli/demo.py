@@ -27,7 +27,7 @@ from stamp.reading.text import json_text, safe
 from stamp.style import Stamped, Style
 
 EXAMPLES = ("tickets", "orders")
-STYLES = tuple(style.name for style in get_args(Style))
+STYLES = (*(style.name for style in get_args(Style)), "mixed")
 STYLE = "STAMP_EXAMPLE_STYLE"
 """Read by the examples when they define their workflow, here and in every process of theirs."""
 SHOWN = 10
@@ -47,7 +47,8 @@ SHOWN = 10
     envvar=STYLE,
     default=Stamped.name,
     help="Who owns the state of a run: the stamp in its messages, the service that takes the input in, a service that "
-    f"does nothing else, or nobody. The handlers are the same. [{STYLE}; default {Stamped.name}]",
+    "does nothing else, or nobody. The handlers are the same. `mixed` (of the orders) is two styles: a desk owns the "
+    f"order and runs a workflow whose messages own themselves. [{STYLE}; default {Stamped.name}]",
 )
 @click.option(
     "--broker",

@@ -121,7 +121,7 @@ async def target_of(broker: Broker, app: App, service: str, items: Sequence[Item
     """Where messages go: own queues by name, and what was unroutable to the exchange of a workflow of the app."""
     known = app.services.get(service)
     own = (
-        parked.own_station(known.stations(), known.participant().ledgers)
+        parked.own_station(known.stations(), known.participant().beside)
         if known
         else parked.own_queue(await _existing(broker, service, items))
     )

@@ -28,6 +28,8 @@ OUTBOX = "an outbox"
 MOVING = "on its way"
 BRANCHES = "its branches"
 """Where a run is while branches of it are open: what came to a join lies in the joiner's tables, not in a queue."""
+CHILD = "the run that it waits for"
+"""Where a run is while a step of it waits for the end of another: in the tables of that step's service."""
 UNKNOWN = "not known"
 
 
@@ -51,6 +53,13 @@ class Line:
     pages: list[Page]
     ends: dict[str, str] = field(default_factory=dict)
     """Message id of each terminal notice and what it says. Two ids: the run ended twice."""
+    child: Line | None = None
+    """The run that a step of it started last."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether a step waits for the run that it started, or has not heard yet that it ended."""
+        return self.child is not None and (not self.child.ends or self.child.tip.offset > self.tip.offset)
 
     @property
     def run(self) -> str:
@@ -144,6 +153,8 @@ class Book:
         elif height == line.rank:
             line.add(page)
         line.record = apply(line.record, page.sighting)
+        if (about := page.sighting.stamp.parent) is not None and about["run"] in self.lines:
+            self.lines[about["run"]].child = line
         return line
 
 
@@ -254,6 +265,7 @@ def judge(book: Book, evidence: Evidence, *, now: float, older_than: float) -> A
     verdicts = [
         _ended(line)
         or _branched(line)
+        or _waiting(line)
         or _judged(line, spots[run], evidence, young=now - line.tip.sighting.at < older_than)
         for run, line in book.lines.items()
     ]
@@ -293,6 +305,10 @@ def _branched(line: Line) -> Verdict | None:
     if held is not None:
         return Verdict(run=line.run, fate="held", where=held_queue(held.service), line=line)
     return Verdict(run=line.run, fate="in flight", where=BRANCHES, line=line)
+
+
+def _waiting(line: Line) -> Verdict | None:
+    return Verdict(run=line.run, fate="in flight", where=CHILD, line=line) if line.waits else None
 
 
 def _judged(line: Line, spot: _Spot, evidence: Evidence, *, young: bool) -> Verdict:
@@ -363,4 +379,5 @@ def _split(
 
 
 def _open(book: Book) -> list[Line]:
-    return [line for line in book.lines.values() if not (line.ends or line.record.ended or line.branched)]
+    """The runs whose message is in a queue, or should be."""
+    return [line for line in book.lines.values() if not (_ended(line) or line.branched or line.waits)]

@@ -259,7 +259,7 @@ class Bench:
         released: list[Held] = []
         for name, seat in self._seats.items():
             participant = seat.runtime.participant
-            target = held.own_station(participant.stations, participant.ledgers)
+            target = held.own_station(participant.stations, participant.beside)
             now = self.clock.now()
             released += await held.release(
                 self.broker, name, lambda message: reason in {None, message.reason}, target, now=now
