@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import cProfile
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +15,23 @@ from benchmarks import machine, profiles, tickets
 from benchmarks.measure import no_collector, ratio, row
 from brokers.contract import Message, Publication
 from stamp.beginning import begin
-from stamp.codec import Arrival, Codec
+from stamp.codec import Arrival, Codec, parse
 from stamp.decision import Decision, Done, Position, decide
+from stamp.history import ROUND
 from stamp.hop import Hop
 from stamp.outgoing import publications
 from stamp.seal import HmacKey, KeyRing
 from stamp.workflow import Workflow
 
 LENGTHS = (1, 8, 31, 32)
-"""Entries in the history of the stamp that comes in. At 32 the hop also folds 30 of them away, which the 30 hops
-after it are spared: 31 is the dearest ordinary hop, 32 the dearest of all."""
+"""Entries in the history of the stamp that comes in. The hop at 32 is the first that also folds; 31 is the dearest that
+does not."""
+
+LATER = (33, 40)
+"""Hops that a run has behind it while a round of folding is under way."""
+
+LONG = range(2 * ROUND + 6, 3 * ROUND + 6)
+"""Each hop of one whole round, from one begin of folding to the next: what a long run costs on average."""
 
 NOW = 1_790_000_000.0
 RUN = "01a0d2f4-7c00-7a3b-8f12-5d1e9b6c4a21"
@@ -69,9 +77,22 @@ class Case:
 
 def case(length: int) -> Case:
     """A run that has gone `length` real hops, each encoded and decoded again."""
-    workflow = tickets.line(max(LENGTHS) + 2)
+    workflow = tickets.line(length + 2)
     codec = Codec(keys=keys())
     return Case(workflow, codec, gone(workflow, codec, length).message)
+
+
+def cases(hops: Iterable[int]) -> dict[int, Case]:
+    """One run, as it stands after so many hops each."""
+    wanted = frozenset(hops)
+    workflow, codec = tickets.line(max(wanted) + 2), Codec(keys=keys())
+    message, found = gone(workflow, codec, 0).message, {}
+    for number in range(max(wanted) + 1):
+        one = Case(workflow, codec, message)
+        if number in wanted:
+            found[number] = one
+        message = one.hop()[0].message
+    return found
 
 
 def keys() -> KeyRing:
@@ -114,30 +135,39 @@ def stages(one: Case, count: int) -> dict[str, float]:
 
 def run(*, rounds: int, count: int) -> dict[str, Any]:
     """Alternate over the lengths, `count` hops each, `rounds` times after a warm-up."""
-    cases = {length: case(length) for length in LENGTHS}
-    for one in cases.values():
+    measured = cases((*LENGTHS, *LATER, *LONG))
+    single = {length: measured[length] for length in (*LENGTHS, *LATER)}
+    long = [measured[number] for number in LONG]
+    for one in measured.values():
         timed(one.hop, max(1, count // 10))
-    samples: dict[int, list[float]] = {length: [] for length in LENGTHS}
+    samples: dict[int, list[float]] = {length: [] for length in single}
+    means: list[float] = []
     parts: list[dict[str, float]] = []
     for _ in range(rounds):
-        for length, one in cases.items():
+        for length, one in single.items():
             samples[length].append(timed(one.hop, count))
-        parts.append(stages(cases[8], count))
-    hops = {
-        str(length): {"us": row(samples[length]), "stamp_bytes": len(cases[length].message.headers["stamp"])}
-        for length in LENGTHS
-    }
+        means.append(statistics.mean(timed(one.hop, max(1, count // 4)) for one in long))
+        parts.append(stages(single[8], count))
+    hops = {str(length): {"us": row(samples[length]), **_size(one)} for length, one in single.items()}
+    mean = {"us": row(means), "stamp_bytes": round(statistics.mean(_size(one)["stamp_bytes"] for one in long))}
     return {
         **machine.now(),
         "rounds": rounds,
         "hops_per_round": count,
-        "body_bytes": len(cases[8].message.body),
+        "body_bytes": len(single[8].message.body),
         "hops": hops,
+        "long": mean,
         "stages_at_8": {name: row([part[name] for part in parts]) for name in STAGES},
         "ratio_32_to_8": ratio(hops["32"], hops["8"], "us"),
         "ratio_31_to_1": ratio(hops["31"], hops["1"], "us"),
         "ratio_32_to_1": ratio(hops["32"], hops["1"], "us"),
+        "ratio_long_to_1": ratio(mean, hops["1"], "us"),
     }
+
+
+def _size(one: Case) -> dict[str, int]:
+    header = one.message.headers["stamp"]
+    return {"stamp_bytes": len(header), "entries": len(parse(header.encode()).raw_history())}
 
 
 def profile(count: int, *, length: int = 8, lines: int = 45) -> str:

@@ -49,6 +49,16 @@ async def postgres(url: str, database: str, consumers: Mapping[str, str], runs: 
     return target
 
 
+async def wal_kib(url: str) -> float:
+    """What the server has put into its write-ahead log so far, page images included."""
+    connection = await asyncpg.connect(url)
+    try:
+        found = await connection.fetchval("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")
+    finally:
+        await connection.close()
+    return float(found) / 1024
+
+
 _FILL = """\
 INSERT INTO {inbox} SELECT $1, id, $2::float8 + row_number() OVER (ORDER BY id)
 FROM (SELECT gen_random_uuid()::text AS id FROM generate_series(1, $3)) AS thrown ORDER BY id"""

@@ -24,8 +24,8 @@ from stamp.ids import run_id
 from stamp.layout import work_queue
 from stamp.runtime import Runtime
 
-LENGTHS = (1, 31, 32)
-"""Entries in the history of the stamp that comes in: the shortest, the dearest ordinary one, the one that folds."""
+LENGTHS = (1, 8, 31, 32, 33, 40)
+"""Hops that a run has behind it: few, the dearest history that does not fold, three that do."""
 
 Contender = Any
 """Something with a `name` and a `round`, as `benchmarks.chain` has it."""
@@ -122,7 +122,7 @@ def _cost(figures: dict[str, Any]) -> float:
 async def inbox(url: str, *, store: str, finished_runs: int, runs: int, rounds: int) -> dict[str, Any]:
     """The chain over stores that remember many finished runs, and over empty ones."""
     hops = runs * len(tickets.SERVICES)
-    timer = _with_writes(timed(listener(urlsplit(url).port or 5672), hops), hops)
+    timer = _with_writes(timed(listener(urlsplit(url).port or 5672), hops), hops, *_written_by(store))
     empty = StampedChain(url, "empty", journal=False, store=chain.store_url(store))
     say(f"growth, inbox: writing {finished_runs:,} runs to {store}")
     async with _remembering(store, empty.consumers, finished_runs) as place:
@@ -139,15 +139,30 @@ async def inbox(url: str, *, store: str, finished_runs: int, runs: int, rounds: 
     }
 
 
-def _with_writes(timer: Timer, hops: int) -> Timer:
-    """What this process gives the disk to write, in KiB a hop, beside the rest: a server's own is not in it."""
+Written = Callable[[], Awaitable[float]]
+"""KiB so far."""
+
+
+def _with_writes(timer: Timer, hops: int, figure: str, written: Written) -> Timer:
+    """What the rows of a hop give the disk to write, in KiB, beside the rest."""
 
     async def watched(work: Awaitable[None]) -> dict[str, float]:
-        before = written_kib()
+        before = await written()
         sample = await timer(work)
-        return {**sample, "written_kib": (written_kib() - before) / hops}
+        return {**sample, figure: (await written() - before) / hops}
 
     return watched
+
+
+def _written_by(store: str) -> tuple[str, Written]:
+    """SQLite writes in this process; a server keeps the books of its log."""
+    if store == "postgres":
+        return "wal_kib", lambda: finished.wal_kib(os.environ["POSTGRES_URL"])
+
+    async def own() -> float:
+        return written_kib()
+
+    return "written_kib", own
 
 
 @asynccontextmanager

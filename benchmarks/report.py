@@ -74,15 +74,16 @@ def _codec(section: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield about(section, f"{section['rounds']} rounds of {section['hops_per_round']} hops a length")
     yield ""
-    yield "| entries in the history | stamp | µs of CPU a hop | min | max |"
-    yield "|--:|--:|--:|--:|--:|"
-    for length, figures in section["hops"].items():
-        row = figures["us"]
-        yield f"| {length} | {figures['stamp_bytes']} B | **{row['median']}** | {row['min']} | {row['max']} |"
+    yield "| hops behind it | entries in the history | stamp | µs of CPU a hop | min | max |"
+    yield "|--:|--:|--:|--:|--:|--:|"
+    for hops, figures in _hops(section):
+        row, entries = figures["us"], figures.get("entries", "–")
+        yield f"| {hops} | {entries} | {figures['stamp_bytes']} B | **{row['median']}** | {row['min']} | {row['max']} |"
     yield ""
+    long = f" Mean of a long run against 1: **{section['ratio_long_to_1']} ×**." if "long" in section else ""
     yield (
         f"32 entries against 8: **{section['ratio_32_to_8']} ×**. 31 against 1: **{section['ratio_31_to_1']} ×**. "
-        f"32 against 1: **{section['ratio_32_to_1']} ×**."
+        f"32 against 1: **{section['ratio_32_to_1']} ×**.{long}"
     )
     yield ""
     yield "| stage, at 8 entries, repeated alone | µs |"
@@ -90,6 +91,12 @@ def _codec(section: Mapping[str, Any]) -> Iterator[str]:
     for stage, row in section["stages_at_8"].items():
         yield f"| {stage} | {row['median']} |"
     yield ""
+
+
+def _hops(section: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from section["hops"].items()
+    if "long" in section:
+        yield "each of a long run, mean", section["long"]
 
 
 def _chain(store: str, section: Mapping[str, Any]) -> Iterator[str]:

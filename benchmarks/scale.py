@@ -93,6 +93,7 @@ async def run(url: str, options: argparse.Namespace) -> dict[str, Any]:
         await broker.close()
     results = {name: rows(taken, digits=2) for name, taken in samples.items()}
     base = results[layouts[0].name]
+    allowed = {layout.name: cores_allow(layout, results[layout.name]) for layout in layouts}
     return {
         **machine.now(fsync_us=machine.fsync_us()),
         "rounds": options.rounds,
@@ -102,7 +103,19 @@ async def run(url: str, options: argparse.Namespace) -> dict[str, Any]:
         "best_to_best": {
             name: round(figures["hops_s"]["max"] / base["hops_s"]["max"], 2) for name, figures in results.items()
         },
+        "cores_allow": {name: round(hops) for name, hops in allowed.items()},
+        "cores_allow_to_first": {name: round(hops / allowed[layouts[0].name], 2) for name, hops in allowed.items()},
     }
+
+
+def cores_allow(layout: Layout, figures: dict[str, Any]) -> float:
+    """The hops a second at which the cores of this machine are full, or each process its one core: no layout gets past.
+
+    From the processor time that a hop took of the services and of the broker, whose cores they share here.
+    """
+    client, broker = figures["client_us"]["median"], figures["broker_us"]["median"]
+    cores = len(os.sched_getaffinity(0))
+    return float(1e6 * min(layout.processes / client, cores / (client + broker)))
 
 
 async def _round(broker: RabbitBroker, url: str, layout: Layout, runs: int) -> dict[str, float]:

@@ -134,7 +134,7 @@ def _history(_name: str, section: Section) -> Iterator[str]:
         section, f"{section['rounds']} rounds of {section['hops_per_round']} hops, alternating, signed, no store"
     )
     yield ""
-    yield "| entries in the history | hops/s | client CPU a hop | broker CPU a hop | client to 1 | with broker |"
+    yield "| hops behind it | hops/s | client CPU a hop | broker CPU a hop | client to 1 | with broker |"
     yield "|--:|--:|--:|--:|--:|--:|"
     for length, figures in section["hops"].items():
         yield (
@@ -156,7 +156,7 @@ def _inbox(name: str, section: Section) -> Iterator[str]:
         hops, full = figures["hops_s"], state == "full"
         yield (
             f"| {label} | **{hops['median']:.0f}** | {hops['min']:.0f} | {hops['max']:.0f} "
-            f"| {figures['client_us']['median']:.0f} µs | {_written(store, figures)} "
+            f"| {figures['client_us']['median']:.0f} µs | {_written(figures, WRITTEN[store])} "
             f"| **{section['ratio_full_to_empty'] if full else 1:.2f}** "
             f"| {section['cpu_ratio_full_to_empty'] if full else 1:.2f} |"
         )
@@ -167,9 +167,12 @@ def _load(section: Section) -> float:
     return float(section["machine"]["load"])
 
 
-def _written(store: str, figures: Section) -> str:
-    """What the process itself wrote; a database server writes for it."""
-    return f"{figures['written_kib']['median']:.1f} KiB" if store == "sqlite" else "–"
+WRITTEN = {"sqlite": "written_kib", "postgres": "wal_kib"}
+"""What the process itself wrote, or the server into its log."""
+
+
+def _written(figures: Section, figure: str) -> str:
+    return f"{figures[figure]['median']:.1f} KiB" if figure in figures else "–"
 
 
 def _memory(name: str, section: Section) -> Iterator[str]:

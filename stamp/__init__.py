@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stamp.children import Child
     from stamp.hop import Hop
     from stamp.joining import Joined
     from stamp.merging import merge
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "All": "stamp.workflow",
+    "Child": "stamp.children",
     "Each": "stamp.workflow",
     "Entry": "stamp.model",
     "Fail": "stamp.model",
@@ -42,6 +44,7 @@ _HOMES = {
 
 __all__ = [
     "All",
+    "Child",
     "Each",
     "Entry",
     "Fail",

@@ -9,7 +9,7 @@ import msgspec
 
 from stamp.codec import Timer
 from stamp.decision import Decision, Forward, Next
-from stamp.errors import UndeclaredEvent
+from stamp.errors import OutputInvalid, UndeclaredEvent
 from stamp.ids import first_message, watch_message
 from stamp.model import FORMAT, Stamp, epoch, timestamp
 from stamp.style import Stateless
@@ -41,6 +41,14 @@ def begin(workflow: Workflow, event: object, *, run: str, state: Mapping[str, An
     name = workflow.start.__name__
     first = Next(kind="event", routing_key=name, type=name, message_id=first_message(run), event=event)
     return Decision(stamp=Stamp(values, b"[]"), settle=Forward(), messages=(first,))
+
+
+def plain_state(workflow: Workflow, state: object) -> dict[str, Any]:
+    """A value of the workflow's state type as plain values. Raises `OutputInvalid` when the schema refuses it."""
+    plain: dict[str, Any] = {} if state is None else msgspec.to_builtins(state)
+    if not workflow.contract.state.is_valid(plain):
+        raise OutputInvalid(f"state of {workflow.label}: {workflow.contract.state.explain(plain)}", fix="pass state=")
+    return plain
 
 
 def watched(decision: Decision, queue: str) -> Decision:

@@ -211,7 +211,7 @@ def entry_of(stamp: Stamp, at: Position, outcome: str, now: float, **more: Any) 
         "by": at.hand.by if at.hand else None,
         "why": at.hand.why if at.hand else None,
     }
-    return Entry(**{**values, **more})
+    return Entry(**(values | more))
 
 
 def _forward(workflow: Workflow, stamp: Stamp, at: Position, done: Done, now: float) -> Decision:
@@ -258,7 +258,9 @@ def _items(after: Stamp, at: Position, visit: int, events: Sequence[object]) -> 
 
 
 def _emitted(workflow: Workflow, step: Step, event: object | None) -> str | None:
-    several = isinstance(event, list)
+    usual, several = type(event).__name__, isinstance(event, list)
+    if usual in step.outputs and not several and not workflow.table.dynamic(usual):
+        return usual
     kinds = {type(item) for item in event} if isinstance(event, list) else {type(event)} - {type(None)}
     name = next(iter(kinds)).__name__ if len(kinds) == 1 else None
     if (name is None and (several or step.outputs)) or (name is not None and name not in step.outputs):
@@ -276,7 +278,7 @@ def _emitted(workflow: Workflow, step: Step, event: object | None) -> str | None
 
 
 def _check_keep(step: Step, keep: dict[str, Any]) -> None:
-    size = encoded_size(keep)
+    size = encoded_size(keep) if keep else 0
     if size > KEEP_LIMIT:
         raise OutputInvalid(
             f"step {step.name!r} keeps {size} bytes for its undo, the limit is {KEEP_LIMIT}",
@@ -380,8 +382,3 @@ def join_of(workflow: Workflow, stamp: Stamp, at: Position) -> Step | None:
     """The join that waits for this branch; `None` on the trunk and in independent branches."""
     forks = depth(stamp.branch)
     return workflow.table.join_around(at.step, forks) if forks else None
-
-
-def plain(value: object) -> Any:
-    """A typed value as plain data, the form in which state and payloads are compared and validated."""
-    return msgspec.to_builtins(value)

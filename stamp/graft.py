@@ -26,7 +26,9 @@ def graft(raw: Any, before: Any, after: Any) -> Any:
 
 
 def _graft_object(raw: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    grafted = {name: value for name, value in raw.items() if name in after or name not in before}
+    grafted = raw.copy()
+    for name in before.keys() - after.keys():
+        grafted.pop(name, None)
     for name, value in after.items():
         if name not in raw or name not in before:
             grafted[name] = value

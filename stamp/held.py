@@ -7,9 +7,10 @@ nobody consumes a held queue, and its delivery limit is out of reach.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from brokers.contract import Broker, Consumer, Delivery, Message, Publication
 from brokers.errors import BrokerError
@@ -274,14 +275,16 @@ def own_queue(queues: Collection[str]) -> Callable[[Held], tuple[str, str] | Non
     return target
 
 
-def own_station(stations: Sequence[Station], ledgers: Collection[str] = ()) -> Callable[[Held], tuple[str, str] | None]:
-    """Targets among these stations and ledger queues; a sharded one takes each message to the queue of its run now."""
+def own_station(
+    stations: Sequence[Station], ledgers: Mapping[str, tuple[str, str]] = MappingProxyType({})
+) -> Callable[[Held], tuple[str, str] | None]:
+    """Targets among these stations and ledgers; a sharded one takes each message to where its run is now."""
 
     def target(held: Held) -> tuple[str, str] | None:
-        if held.queue in ledgers:
-            return ("", held.queue)
         station = shards.station_of(stations, held.queue)
-        return None if station is None else shards.entrance(station)
+        if station is not None:
+            return shards.entrance(station)
+        return ledgers.get(held.queue)
 
     return target
 
@@ -305,4 +308,4 @@ async def readmit(broker: Broker, me: Participant, *, now: float) -> list[Held]:
             return False
         return ledger is not None or station is not None
 
-    return await release(broker, me.name, readable, own_station(me.stations, ledgers), now=now)
+    return await release(broker, me.name, readable, own_station(me.stations, me.ledgers), now=now)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from itertools import accumulate
 from typing import Any
 
 from stamp.branching import within
@@ -16,6 +17,10 @@ from stamp.workflow import Workflow
 
 FOLD_ENTRIES = 32
 FOLD_BYTES = 12 * 1024
+PORTION = 2
+"""Entries that one hop folds."""
+ROUND = 26
+"""Entries that are folded over several hops, once it has begun: the hops after it carry a short history again."""
 NEVER_FOLDED = 3
 
 PASSED = frozenset({"ok", "skipped"})
@@ -75,34 +80,57 @@ def kept_for(stamp: Stamp, step: Step) -> dict[str, Any]:
 def fold(stamp: Stamp, workflow: Workflow) -> Stamp:
     """Fold settled history into `base` once it is long: a count and a digest stay, so size and cost stay bounded.
 
-    Nothing is folded in a branch: the join unites histories entry by entry. What a later hop may still need is
-    never folded: live undos, the last pivot, the last visit of a step in a loop, and the last three entries.
+    A few entries at each hop, so that no hop pays for thirty. Nothing is folded in a branch: the join unites histories
+    entry by entry. What a later hop may still need is never folded: live undos, the last pivot, the last visit of a
+    step in a loop, and the last three entries.
     """
-    trail = stamp.trail
-    if (
-        trail is None
-        or stamp.branch is not None
-        or (stamp.seq - stamp.folded <= FOLD_ENTRIES and len(trail) <= FOLD_BYTES)
-    ):
+    if stamp.trail is None or stamp.branch is not None:
+        return stamp
+    most = _due(stamp, stamp.trail)
+    count = _spared(stamp, workflow, most) if most else 0
+    if not count:
         return stamp
     raw = stamp.raw_history()
-    keep_from = _first_needed(stamp, workflow)
-    if keep_from == 0:
-        return stamp
     base = stamp.values.get("base") or {}
-    digest = str(base.get("digest", ""))
-    for text in raw[:keep_from]:
-        digest = sha256(digest.encode() + bytes(text)).hexdigest()
-    folded = {**base, "count": stamp.folded + keep_from, "digest": digest}
-    return stamp.with_trail(raw[keep_from:], {"base": folded})
+    digest = str(base.get("digest", "")).encode()
+    for text in raw[:count]:
+        digest = sha256(digest + text).hexdigest().encode()
+    folded = {**base, "count": stamp.folded + count, "digest": digest.decode()}
+    return stamp.with_trail(raw[count:], {"base": folded})
+
+
+def _due(stamp: Stamp, trail: bytes) -> int:
+    """How many entries are to be folded now: a portion of the round that is under way, or begins."""
+    folded, over = stamp.folded, len(trail) - FOLD_BYTES
+    entries = stamp.seq - folded
+    if over > 0:
+        sizes = accumulate(len(bytes(text)) for text in stamp.raw_history())
+        return max(PORTION, 1 + sum(1 for size in sizes if size < over))
+    if entries > FOLD_ENTRIES:
+        return max(PORTION, entries - FOLD_ENTRIES)
+    return min(PORTION, -folded % ROUND)
+
+
+def _spared(stamp: Stamp, workflow: Workflow, most: int) -> int:
+    """How many of the oldest `most` entries no later hop needs."""
+    most = max(0, min(most, len(stamp.raw_history()) - NEVER_FOLDED))
+    for entry in stamp.entries(most):
+        if entry.undo or entry.pivot or _loops(entry, workflow):
+            # Whether an undo is settled, a pivot or a visit the last one: only the others tell.
+            return min(most, _first_needed(stamp, workflow))
+    return most
+
+
+def _loops(entry: Entry, workflow: Workflow) -> bool:
+    step = workflow.table.steps.get(entry.step)
+    return step is not None and step.max_visits > 1
 
 
 def _first_needed(stamp: Stamp, workflow: Workflow) -> int:
     live = {(entry.branch, entry.seq) for entry in undo_stack(stamp)}
     history: Sequence[Entry] = stamp.history
     last_pivot = max([entry.seq for entry in history if entry.pivot], default=-1)
-    looping = {step.name for step in workflow.steps if step.max_visits > 1}
-    last_visit = {entry.step: entry.seq for entry in history if entry.step in looping}
+    last_visit = {entry.step: entry.seq for entry in history if _loops(entry, workflow)}
     for place, entry in enumerate(history[:-NEVER_FOLDED]):
         if (entry.branch, entry.seq) in live or entry.seq == last_pivot or last_visit.get(entry.step) == entry.seq:
             return place

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from hashlib import sha1
+from hashlib import sha1, sha256
 from uuid import UUID
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -18,6 +18,14 @@ def run_id(now: float, entropy: bytes) -> str:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(UUID(int=value))
+
+
+def child_run(started: float, visit: str, n: int) -> str:
+    """The id of the n-th run that a visit of a step starts: the same whenever it is asked for.
+
+    `visit` is the idempotency key of the step; `started` is the beginning of its own run (epoch seconds).
+    """
+    return run_id(started, sha256(f"{visit}|{n}".encode()).digest())
 
 
 def is_uuid(text: str) -> bool:
@@ -49,6 +57,11 @@ def watch_message(run: str) -> str:
     return _uuid5(run, "watch")
 
 
+def overdue_message(run: str) -> str:
+    """The id of the notice that a run has not ended by its deadline, from its owner."""
+    return _uuid5(run, "overdue")
+
+
 def join_message(run: str, fork: str) -> str:
     """What stands for the consumed message when a join goes on: the same whichever branch came last."""
     return _uuid5(run, f"join|{fork}")
@@ -57,6 +70,11 @@ def join_message(run: str, fork: str) -> str:
 def command_message(run: str, branch: str, seq: int) -> str:
     """The id of an owner's command to undo the hop `seq` of a branch; -1 stands for the end of the way back."""
     return _uuid5(run, f"command|{branch}|{seq}")
+
+
+def turn_message(run: str) -> str:
+    """What stands for the consumed message when a run that has ended is taken back by the step that runs it."""
+    return _uuid5(run, "turn")
 
 
 def repaired_message(held: str, step: str, operation: str, content: str, branch: str = "") -> str:

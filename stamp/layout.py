@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from brokers.contract import Binding, Declarable, Exchange, ExchangeBinding, Queue
 from stamp.duration import text
+from stamp.style import FrontController, Orchestrator
 from stamp.workflow import Step, Workflow
 
 HELD = "stamp.held"
@@ -17,6 +18,9 @@ REPORT = "report"
 
 RELEASED = "released."
 """Before a service's name: the routing key of the notice that a held message went on."""
+
+ENDS = ("completed", "compensated", "failed")
+"""The ways in which a run ends."""
 
 OVERDUE = "overdue"
 """The routing key of the notice that a run has not ended by its deadline."""
@@ -100,31 +104,86 @@ def ledger_queue(owner: str, workflow: str) -> str:
     return f"{owner}.{workflow}.ledger"
 
 
+def ledger_queues(workflow: Workflow) -> tuple[str, ...]:
+    """The queues that the owner consumes: its one, or its shards; none in styles without an owner."""
+    match workflow.style:
+        case FrontController() | Orchestrator() as style:
+            name = ledger_queue(style.owner, workflow.name)
+            return (name,) if style.shards == 1 else tuple(shard(name, number) for number in range(style.shards))
+        case _:
+            return ()
+
+
+def ledger_entrance(workflow: Workflow) -> tuple[str, str]:
+    """Exchange and routing key that lead a report of any run to its ledger queue."""
+    queues = ledger_queues(workflow)
+    name = ledger_queue(workflow.style.owner or "", workflow.name)
+    return ("", name) if len(queues) == 1 else (name, "")
+
+
 def ledger_parts(workflow: Workflow) -> list[Declarable]:
-    """The owner's queue; nothing in styles without one. Everybody declares it, so that no report is ever lost."""
-    owner = workflow.style.owner
+    """The owner's queues; nothing in styles without one. Everybody declares them, so that no report is ever lost."""
+    owner, queues = workflow.style.owner, ledger_queues(workflow)
     if owner is None:
         return []
-    queue = ledger_queue(owner, workflow.name)
-    keys = [key for name in dict.fromkeys([owner, *workflow.services]) for key in (name, f"{RELEASED}{name}")]
+    name = ledger_queue(owner, workflow.name)
+    taken = [(workflow.name, f"{REPORT}.#"), (workflow.name, end_key("failed")), *_held_keys(owner, workflow)]
     return [
         *held_parts(owner),
         Exchange(workflow.name),
-        Queue(
-            name=queue,
-            dead_letter_exchange=HELD,
-            dead_letter_key=owner,
-            delivery_limit=DELIVERY_LIMIT,
-            at_least_once=True,
-        ),
-        Binding(queue, workflow.name, f"{REPORT}.#"),
-        *(Binding(queue, HELD, key) for key in keys),
+        *(_ledger(queue, owner, alone=len(queues) == 1) for queue in queues),
+        *([] if len(queues) == 1 else _spread(name, queues)),
+        *(Binding(name, *key) if len(queues) == 1 else ExchangeBinding(name, *key) for key in taken),
     ]
+
+
+def _held_keys(owner: str, workflow: Workflow) -> list[tuple[str, str]]:
+    names = dict.fromkeys([owner, *workflow.services])
+    return [(HELD, key) for name in names for key in (name, f"{RELEASED}{name}")]
+
+
+def _spread(name: str, queues: tuple[str, ...]) -> list[Declarable]:
+    return [
+        Exchange(name, "x-consistent-hash", hash_on="correlation_id"),
+        *(shard_binding(name, number) for number in range(len(queues))),
+    ]
+
+
+def _ledger(queue: str, owner: str, *, alone: bool) -> Queue:
+    return Queue(
+        name=queue,
+        dead_letter_exchange=HELD,
+        dead_letter_key=owner,
+        delivery_limit=DELIVERY_LIMIT,
+        at_least_once=True,
+        single_active_consumer=not alone,
+    )
 
 
 def end_key(outcome: str) -> str:
     """The routing key of the terminal notice: `end.completed`, `end.compensated` or `end.failed`."""
     return f"end.{outcome}"
+
+
+def ends_queue(workflow: str, step: Step) -> str:
+    """Where a step that runs another workflow hears of the ends of its runs."""
+    return f"{step.service}.{workflow}.{step.name}.ends"
+
+
+def ends_parts(workflow: str, step: Step, child: str) -> list[Declarable]:
+    """That queue, bound to every end of the other workflow's runs. Everybody declares it, so that no end is lost."""
+    queue = ends_queue(workflow, step)
+    return [
+        Exchange(child),
+        Queue(
+            name=queue,
+            dead_letter_exchange=HELD,
+            dead_letter_key=step.service,
+            delivery_limit=DELIVERY_LIMIT,
+            at_least_once=True,
+        ),
+        *(Binding(queue, child, end_key(outcome)) for outcome in ENDS),
+    ]
 
 
 def watch_queue(service: str, workflow: str) -> str:
@@ -138,7 +197,7 @@ def watch_parts(service: str, workflow: str) -> list[Declarable]:
     return [
         Exchange(workflow),
         Queue(name=queue, dead_letter_exchange=HELD, dead_letter_key=service, delivery_limit=DELIVERY_LIMIT),
-        *(Binding(queue, workflow, end_key(outcome)) for outcome in ("completed", "compensated", "failed")),
+        *(Binding(queue, workflow, end_key(outcome)) for outcome in ENDS),
     ]
 
 
@@ -154,11 +213,12 @@ def held_parts(service: str) -> list[Declarable]:
 def step_parts(workflow: Workflow, step: Step) -> list[Declarable]:
     """The workflow's exchange and one step's work queue with its bindings, unless it is an application's own."""
     exchange = Exchange(workflow.name)
+    ends = [] if step.runs is None else ends_parts(workflow.name, step, step.runs.name)
     if step.queue is not None:
         return [exchange]
     if step.shards > 1:
-        return [exchange, *_sharded_parts(workflow, step)]
-    return [exchange, _queue(work_queue(workflow.name, step), step), *own_bindings(workflow, step)]
+        return [exchange, *_sharded_parts(workflow, step), *ends]
+    return [exchange, _queue(work_queue(workflow.name, step), step), *own_bindings(workflow, step), *ends]
 
 
 def _sharded_parts(workflow: Workflow, step: Step) -> list[Declarable]:

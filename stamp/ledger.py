@@ -148,7 +148,8 @@ def apply(record: Record | None, sighting: Sighting) -> Record:
     """The row after one more sighting. Applying it again, or in another order, gives the same row."""
     if record is None:
         record = Record(run=sighting.stamp.run, heads={sighting.branch: sighting})
-    if sighting.kind == "progress" and not _is_word(sighting):
+    record = _reported(record, sighting.stamp)
+    if sighting.kind == "progress" and not sighting.is_report and not _is_word(sighting):
         record = _hinted(_fenced(record, sighting), sighting)
     known = record.heads.get(sighting.branch)
     # Of two that are equally far any will do, but always the same one: their order must not show.
@@ -160,15 +161,13 @@ def apply(record: Record | None, sighting: Sighting) -> Record:
 def _is_word(sighting: Sighting) -> bool:
     """Whether a branch only tells its join how it is: the join's answer carries the same hop once more."""
     stamp = sighting.stamp
-    if stamp.branch is None or stamp.phase != "backward" or sighting.is_report:
+    if stamp.branch is None or stamp.phase != "backward":
         return False
     return sighting.routing_key not in {undo_key(entry.step) for entry in undo_stack(stamp)}
 
 
 def _fenced(record: Record, sighting: Sighting) -> Record:
     stamp = sighting.stamp
-    if sighting.is_report:
-        return _reported(record, stamp)
     content = blake2b(stamp.to_json(), digest_size=8).hexdigest()
     place = (f"{stamp.branch or ''}|{stamp.phase}", stamp.seq, content)
     same_hop = {digest for branch, seq, digest in record.digests if (branch, seq) == place[:2]}
@@ -177,8 +176,8 @@ def _fenced(record: Record, sighting: Sighting) -> Record:
 
 
 def _reported(record: Record, stamp: Stamp) -> Record:
-    """With the entry of a report, which is fenced by branch and `seq`: equal ones must be the same."""
-    raw = stamp.raw_history()
+    """With the entry that a slim stamp carries, which is fenced by branch and `seq`: equal ones must be the same."""
+    raw = stamp.raw_history() if stamp.owner is not None else []
     if not raw:
         return record
     text = bytes(raw[-1])
@@ -194,7 +193,7 @@ def _hinted(record: Record, sighting: Sighting) -> Record:
     """With the step that a slim stamp names as the last."""
     stamp = sighting.stamp
     last = str(stamp.past.get("last", ""))
-    if sighting.is_report or not last or stamp.phase not in {"forward", "completed"}:
+    if not last or stamp.phase not in {"forward", "completed"}:
         return record
     step, _, visit = last.rpartition(":")
     branch = _emitted_in(stamp.branch, last)

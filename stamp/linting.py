@@ -151,7 +151,7 @@ def _joins_wait(subject: Subject) -> Iterator[Finding]:
 def _time_fits(subject: Subject) -> Iterator[Finding]:
     if subject.deadline is None:
         return
-    longest = _longest(subject)
+    longest = _longest(subject.steps)
     if longest > subject.deadline:
         yield Finding(
             "L005",
@@ -162,26 +162,27 @@ def _time_fits(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def _longest(subject: Subject) -> float:
+def _longest(steps: Sequence[Step]) -> float:
     """Seconds that the slowest path may wait: each step once a visit, the slowest branch of a fork."""
-    costs = {step.name: step.max_visits * _cost(step) for step in subject.steps}
+    costs = {step.name: step.max_visits * _cost(step) for step in steps}
     known: dict[str, float] = {}
 
     def walk(step: Step, trail: frozenset[str]) -> float:
         if step.name in trail:
             return 0.0
         if step.name not in known:
-            followers = [follower for output in step.outputs for follower in subject.table.after(output)]
+            followers = [other for other in steps if set(step.outputs) & set(other.events)]
             rest = max((walk(follower, trail | {step.name}) for follower in followers), default=0.0)
             known[step.name] = costs[step.name] + rest
         return known[step.name]
 
-    return max((walk(step, frozenset()) for step in subject.steps), default=0.0)
+    return max((walk(step, frozenset()) for step in steps), default=0.0)
 
 
 def _cost(step: Step) -> float:
     trying = 0.0 if step.timeout is None or step.joins else step.retry.attempts * step.timeout
-    return step.retry.budget() + trying + (step.timeout or 0.0 if step.joins else 0.0)
+    inside = 0.0 if step.runs is None else _longest(step.runs.steps)
+    return step.retry.budget() + trying + inside + (step.timeout or 0.0 if step.joins else 0.0)
 
 
 def _loops_fit(subject: Subject) -> Iterator[Finding]:

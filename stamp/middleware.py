@@ -35,6 +35,10 @@ def stamped(service: Service, workflow: Workflow, step: str, *, channel: object,
     station = service.station(workflow.name, step)
     if queue is None and shards.sharded(station):
         raise DefinitionError(f"{workflow.step(step)} is sharded", fix="say which shard this consumer has: queue=")
+    if station.children:
+        raise DefinitionError(
+            f"{workflow.step(step)} runs another workflow", fix="let its service consume: it hears of the ends, too"
+        )
     station = station if queue is None else Station(queue, step, station.versions, station.handlers)
     adopted = adopt(channel)
     roads: dict[int, Road] = {}

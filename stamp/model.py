@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -74,6 +74,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _TRAIL = msgspec.json.Decoder(list[Entry])
+_ENTRY = msgspec.json.Decoder(Entry)
 _RAW_TRAIL = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
@@ -87,10 +88,12 @@ class Stamp:
     the hops before it, and what a middle service does not know is carried on byte for byte.
     """
 
-    def __init__(self, values: Mapping[str, Any], trail: bytes | None) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], trail: bytes | None, entries: list[msgspec.Raw] | None = None
+    ) -> None:
         self.values = values
         self.trail = trail
-        self._entries: list[msgspec.Raw] | None = None
+        self._entries = entries
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stamp) and self.values == other.values and self._plain() == other._plain()
@@ -149,6 +152,11 @@ class Stamp:
         return self.values.get("owner")
 
     @property
+    def parent(self) -> Mapping[str, Any] | None:
+        """Whose child the run is: `run`, `workflow` and `step`, and the other run's `deadline`. For people to read."""
+        return self.values.get("parent")
+
+    @property
     def past(self) -> Mapping[str, Any]:
         """What a step must know of a history that does not travel: `last`, `visits`, `pivot`. Empty in stamp style."""
         return self.values.get("past") or {}
@@ -192,25 +200,32 @@ class Stamp:
         entry: dict[str, Any] = _ANY.decode(entries[-1])
         return entry
 
+    def entries(self, count: int) -> Iterator[Entry]:
+        """The oldest `count` entries, each decoded when its turn comes."""
+        return map(_ENTRY.decode, self.raw_history()[:count])
+
     def having(self, changes: Mapping[str, Any], *, without: Iterable[str] = ()) -> Stamp:
         """This stamp with members set and others left out; the history stays."""
         values = {**self.values, **changes}
         for name in without:
             values.pop(name, None)
-        return Stamp(values, self.trail)
+        return Stamp(values, self.trail, self._entries)
 
     def appended(self, entry: Entry, changes: Mapping[str, Any]) -> Stamp:
         """This stamp with one more finished hop, and members set in the same stroke."""
         values = {**self.values, "seq": entry.seq, **changes}
         if self.trail is None:
             return Stamp(values, None)
+        text = _encode(entry)
         earlier = self.trail.strip()[1:-1].strip()
-        trail = b"[" + (earlier + b"," if earlier else b"") + _encode(entry) + b"]"
-        return Stamp(values, trail)
+        trail = b"[%b,%b]" % (earlier, text) if earlier else b"[%b]" % text
+        known = self._entries
+        return Stamp(values, trail, None if known is None else [*known, msgspec.Raw(text)])
 
     def with_trail(self, entries: Iterable[msgspec.Raw], changes: Mapping[str, Any]) -> Stamp:
         """This stamp with another history (folding, merging) and members set."""
-        return Stamp({**self.values, **changes}, _encode(list(entries)))
+        found = list(entries)
+        return Stamp({**self.values, **changes}, b"[%b]" % b",".join(found), found)
 
     def to_json(self) -> bytes:
         """The stamp as it travels: compact UTF-8 JSON, history last."""

@@ -17,9 +17,11 @@ def depth_exceeds(text: bytes, limit: int) -> bool:
 
     Exact for JSON; of a text that is not JSON it says True whenever a reader would get deeper before the error.
     """
-    openings = text.count(b"[") + text.count(b"{")
-    if openings <= limit or openings - text.count(b"},{") <= limit:
-        # Each `},{` closes an object before it opens one, so it can't add a level; in a string it is counted twice.
+    skeleton = text.translate(_SKELETON, _REST)
+    openings = skeleton.count(b"[")
+    if openings <= limit or openings - skeleton.count(b"][") <= limit:
+        # Each `][` closes a level before it opens one, so it can't add any; in a string it is counted twice. It never
+        # stands half in a string: there would be a quote between.
         return False
     return _deeper(_brackets(text), limit)
 

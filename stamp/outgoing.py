@@ -31,12 +31,14 @@ def publications(
 
     Raises `StampTooLarge` or `OutputInvalid`.
     """
-    own = codec.encode(decision.stamp) if any(message.stamp is None for message in decision.messages) else ""
+    own, run = b"", decision.stamp.run
     found = []
     for message in decision.messages:
-        header = own if message.stamp is None else codec.encode(message.stamp)
-        headers: dict[str, str | int] = {STAMP: header, ATTEMPT: 1, **trace}
-        sent = _message(message, workflow, codec, headers=headers, run=decision.stamp.run, app_id=service, now=now)
+        if message.stamp is None:
+            own = stamp = own or codec.written(decision.stamp)
+        else:
+            stamp = codec.written(message.stamp)
+        sent = _message(message, workflow, codec, stamp=stamp, trace=trace, run=run, app_id=service, now=now)
         found.append(_routed(message, sent, workflow, queue=queue, now=now))
     return found
 
@@ -52,16 +54,18 @@ def _message(
     workflow: Workflow,
     codec: Codec,
     *,
-    headers: dict[str, str | int],
+    stamp: bytes,
+    trace: Mapping[str, str],
     run: str,
     app_id: str,
     now: float,
 ) -> Message:
     body = _body(message, workflow)
+    headers: dict[str, str | int] = {STAMP: stamp.decode(), ATTEMPT: 1, **trace}
     if workflow.signed:
-        stamp = str(headers[STAMP])
         signature = codec.sign(message_id=message.message_id, type_=message.type, stamp=stamp, body=body)
-        headers |= {SIGNATURE: signature} if signature else {}
+        if signature:
+            headers[SIGNATURE] = signature
     return Message(
         body=body,
         message_id=message.message_id,

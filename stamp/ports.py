@@ -51,7 +51,7 @@ class LedgerRow(NamedTuple):
     attempts: int
     """Tries of all finished hops together."""
     error: str
-    """`Type: message`; empty when nothing went wrong."""
+    """`Type: message`; empty when nothing went wrong. What no database can hold (NUL, half a surrogate) is U+FFFD."""
     started: float
     deadline: float | None
     updated: float

@@ -6,6 +6,7 @@ It also keeps the inbox small: rows that no late duplicate can need any more go,
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from stamp.errors import StoreUnavailable
@@ -31,6 +32,8 @@ class Relay:
     sender: Sender
     clock: Clock
     tell: Teller
+    chore: Callable[[], Awaitable[None]] | None = None
+    """What else the service looks after, at every pass; it says itself when it is due."""
     interval: float = 1.0
     prune_at: float = 0.0
 
@@ -43,6 +46,8 @@ class Relay:
     async def _pass(self) -> int:
         try:
             await self._prune()
+            if self.chore is not None:
+                await self.chore()
             return await self.once()
         except StoreUnavailable as error:
             log.warning("%s: the relay waits: %s", self.service, error)

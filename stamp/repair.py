@@ -56,6 +56,8 @@ from stamp.outgoing import publications, trace_of
 from stamp.parking import sendable
 from stamp.placing import inside
 from stamp.schema import Contract
+from stamp.slim import handed_over
+from stamp.window import NOTHING, as_seen
 from stamp.workflow import Step, Workflow
 
 AMEND = "amend:"
@@ -152,9 +154,12 @@ def amended(case: Case, contract: Contract, state: Mapping[str, Any], operator: 
             f"state of {contract.workflow} v{contract.version}: {contract.state.explain(state)}",
             fix="the state must be valid for the version that the run is pinned to",
         )
+    if _is_stateless(stamp):
+        raise RepairRefused("the workflow is stateless: no state travels", fix="mend the service's own rows instead")
     entry = _entry(case, f"{AMEND}{case.step}", "ok", operator)
     changes = {"stamp": newest(FORMAT, stamp.format), "state": dict(state)}
-    return _rewritten(case, stamp.appended(entry, changes), case.id("amend", state), operator, signed=signed)
+    after = _open(stamp).appended(entry, changes)
+    return _rewritten(case, after, case.id("amend", state), operator, signed=signed)
 
 
 def turned(case: Case, workflow: Workflow, operator: Operator, *, partly: bool = False) -> list[Publication]:
@@ -199,7 +204,7 @@ def dropped(case: Case, exchange: str, operator: Operator, *, signed: bool) -> P
         "at": timestamp(operator.now),
     }
     changes = {"stamp": newest(FORMAT, case.stamp.format), "phase": "failed", "error": error}
-    stamp = case.stamp.appended(_entry(case, case.step, "failed", operator), changes)
+    stamp = _open(case.stamp).appended(_entry(case, case.step, "failed", operator), changes)
     notice = replace(case, message=replace(case.message, type=stamp.event, body=b"{}", content_type=JSON))
     message = _rewritten(notice, stamp, case.id("drop", None), operator, signed=signed)
     return Publication(exchange, end_key("failed"), message, mandatory=False)
@@ -240,8 +245,9 @@ def _decided(
     case: Case, workflow: Workflow, operator: Operator, outcome: Outcome, message_id: str
 ) -> list[Publication]:
     at = Position(step=workflow.step(case.step), action=case.action, message_id=message_id, hand=operator.hand)
+    stamp = as_seen(case.stamp, workflow)
     try:
-        decision = decide(workflow, case.stamp, at, outcome, operator.now)
+        decision = handed_over(workflow, stamp, at, decide(workflow, stamp, at, outcome, operator.now))
     except UndeclaredEvent as error:
         raise RepairRefused(error.what, fix="--event NAME --payload JSON") from None
     if not isinstance(decision.settle, Forward):
@@ -257,6 +263,15 @@ def _decided(
         now=operator.now,
         trace=trace_of(case.message),
     )
+
+
+def _open(stamp: Stamp) -> Stamp:
+    """The stamp with room for the operator's entry: where an owner keeps the history it travels with that one alone."""
+    return stamp if stamp.owner is None else Stamp(stamp.values, NOTHING)
+
+
+def _is_stateless(stamp: Stamp) -> bool:
+    return stamp.owner is None and stamp.trail is None
 
 
 def _event(workflow: Workflow, step: Step, name: str | None, payload: object) -> object | None:
@@ -282,6 +297,6 @@ def _rewritten(case: Case, stamp: Stamp, message_id: str, operator: Operator, *,
     headers: dict[str, str | int] = {name: value for name, value in old.headers.items() if name != SIGNATURE}
     headers[STAMP] = header
     if signed:
-        signature = operator.codec.sign(message_id=message_id, type_=old.type, stamp=header, body=old.body)
+        signature = operator.codec.sign(message_id=message_id, type_=old.type, stamp=header.encode(), body=old.body)
         headers |= {SIGNATURE: signature} if signature else {}
     return replace(old, message_id=message_id, headers=headers, app_id=operator.service, timestamp=int(operator.now))

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
-
-import msgspec
+from typing import TypeVar
 
 from brokers.contract import Broker, Declarable
-from stamp.beginning import begin, watched
+from stamp import inquiry
+from stamp.children import child_of
 from stamp.codec import Codec
-from stamp.errors import DefinitionError, NotRunning, OutputInvalid
-from stamp.events import RunStarted
+from stamp.errors import DefinitionError, NotRunning
 from stamp.handlers import touches_state
-from stamp.ids import run_id as new_run_id
+from stamp.inquiry import Describe
 from stamp.layout import held_parts, ledger_parts, step_parts, watch_parts, watch_queue, work_queue
 from stamp.model import Action
-from stamp.outgoing import publications
 from stamp.participant import Participant
-from stamp.ports import Clock, Observer, Store, Transaction
+from stamp.ports import Clock, Observer, Store
 from stamp.runtime import Runtime
 from stamp.seal import KeyRing
-from stamp.slim import begun
+from stamp.standing import Standing, standing_of
+from stamp.starting import LocalTransaction
 from stamp.style import Stateless
 from stamp.trip import Handler, Station
 from stamp.watching import Sentry
@@ -35,6 +32,7 @@ from stamp.workflow import Step, Workflow, service_name
 log = logging.getLogger("stamp")
 
 H = TypeVar("H", bound=Handler)
+D = TypeVar("D", bound=Describe)
 
 
 class Service:
@@ -64,6 +62,7 @@ class Service:
         self._workflows: dict[tuple[str, int], Workflow] = {}
         self._handlers: dict[tuple[str, int, str, Action], Handler] = {}
         self._watched: set[str] = set()
+        self._describe: dict[str, Describe] = {}
         self._runtime: Runtime | None = None
 
     def __repr__(self) -> str:
@@ -75,9 +74,11 @@ class Service:
 
     def undo(self, workflow: Workflow, name: str) -> Callable[[H], H]:
         """Register the undo `async (hop) -> None` of a step that was declared with `undo=True`."""
-        if not workflow.step(name).undo:
+        step = workflow.step(name)
+        if not step.undo or step.runs is not None:
+            what = "is not declared with undo=True" if not step.undo else "is undone by undoing what it runs"
             raise DefinitionError(
-                f"{workflow.step(name)} is not declared with undo=True", fix="declare it in the table"
+                f"{step} {what}", fix="leave the handler out" if step.undo else "declare it in the table"
             )
         return self._register(workflow, name, "undo")
 
@@ -88,6 +89,8 @@ class Service:
                 f"{step} belongs to service {step.service!r}, not {self.name!r}", fix="register it there"
             )
         self._know(workflow)
+        if step.runs is not None:
+            self._know(child_of(step))
         self._same_shards(workflow, step)
 
         def register(handler: H) -> H:
@@ -131,6 +134,7 @@ class Service:
         for workflow in known.values():
             other._know(workflow)
         other._watched = set(self._watched)
+        other._describe = dict(self._describe)
         return other
 
     def watch(self, workflow: Workflow) -> None:
@@ -152,6 +156,42 @@ class Service:
                 fix=f"say style=FrontController({self.name!r}) or Orchestrator({self.name!r}) in the workflow",
             )
         self._know(workflow)
+
+    def describes(self, workflow: Workflow) -> Callable[[D], D]:
+        """Register `async (run_id, tx) -> plain data`: what this service says when it is asked for a run.
+
+        `tx` is the store's native object, as `hop.tx`. What it returns must go into JSON.
+        """
+        self._know(workflow)
+
+        def register(describe: D) -> D:
+            if self._describe.setdefault(workflow.name, describe) is not describe:
+                raise DefinitionError(f"{self.name!r} describes {workflow.name} twice", fix="keep one of the functions")
+            return describe
+
+        return register
+
+    async def status(self, run_id: str) -> Standing | None:
+        """Where a run stands, by this service's ledger; `None` for one that it has not heard of.
+
+        Raises `NotRunning`, `StoreUnavailable`; `DefinitionError` for a service that owns no runs.
+        """
+        if not self.owned():
+            raise DefinitionError(
+                f"service {self.name!r} owns no runs, so it has no ledger",
+                fix="ask the owner that the workflow's style names, or all participants: stamp status RUN --ask",
+            )
+        runtime = self.runtime
+        return await standing_of(runtime.store, run_id, runtime.clock.now())
+
+    def _answers(self) -> dict[str, dict[int, Workflow]]:
+        """The workflows for whose runs it answers: those it owns, those that nobody owns, those it describes."""
+        found: dict[str, dict[int, Workflow]] = {}
+        for flow in self.workflows:
+            nobodys = isinstance(flow.style, Stateless)
+            if nobodys or flow.style.owner == self.name or flow.name in self._describe:
+                found.setdefault(flow.name, {})[flow.version] = flow
+        return found
 
     def _same_shards(self, workflow: Workflow, step: Step) -> None:
         """All versions of a step share its queues."""
@@ -182,7 +222,7 @@ class Service:
         }
         versions = {version: self._workflows[workflow, version] for version, action in handlers if action == "do"}
         for version, definition in versions.items():
-            if definition.step(step).undo and (version, "undo") not in handlers:
+            if definition.step(step).undo and not definition.step(step).runs and (version, "undo") not in handlers:
                 raise DefinitionError(
                     f"{definition.step(step)}: undo=True, and {self.name!r} has no undo handler",
                     fix=f"add @service.undo({workflow}, {step!r})",
@@ -206,7 +246,8 @@ class Service:
         steps = [part for workflow in self.workflows for step in workflow.steps for part in step_parts(workflow, step)]
         ledgers = [part for workflow in self.workflows for part in ledger_parts(workflow)]
         watches = [part for name in sorted(self._watched) for part in watch_parts(self.name, name)]
-        return list(dict.fromkeys([*held, *ledgers, *steps, *watches]))
+        asked = inquiry.parts(self.name, self._answers())
+        return list(dict.fromkeys([*held, *ledgers, *steps, *watches, *asked]))
 
     def _sentries(self) -> list[Sentry]:
         return [
@@ -229,6 +270,8 @@ class Service:
             stations=self.stations(),
             sentries=self._sentries(),
             owned=self.owned(),
+            answers=self._answers(),
+            describe=self._describe,
             topology=self.topology(),
             codec=self.codec,
             observers=self.observers,
@@ -278,8 +321,9 @@ class Service:
             raise DefinitionError(f"service {self.name!r} watches runs and has no store", fix="open it with store=")
         for workflow, version, name, _ in self._handlers:
             step = self._workflows[workflow, version].step(name)
-            if step.joins or (step.undo and isinstance(self._workflows[workflow, version].style, Stateless)):
-                what = "joins branches" if step.joins else "remembers what it may have to undo"
+            stateless = isinstance(self._workflows[workflow, version].style, Stateless)
+            if step.joins or step.runs is not None or (step.undo and stateless):
+                what = "joins branches" if step.joins else "waits for what it runs" if step.runs else _REMEMBERS
                 raise DefinitionError(f"{step}: {what}, and the service has no store", fix="open it with store=")
 
     async def run(
@@ -330,62 +374,11 @@ class Service:
             runtime.tell(event)
 
 
+_REMEMBERS = "remembers what it may have to undo"
+
+
 def _share(share: tuple[int, int], name: str) -> tuple[int, int]:
     number, processes = share
     if not 0 <= number < processes:
         raise DefinitionError(f"service {name!r}: share={share}", fix="(number from 0, how many processes there are)")
     return share
-
-
-class LocalTransaction:
-    """A store's native transaction with one verb more: `start`. Any other attribute is the native object's."""
-
-    def __init__(self, runtime: Runtime, tx: Transaction) -> None:
-        self._runtime = runtime
-        self._tx = tx
-        self.started: list[Any] = []
-        self.events: list[RunStarted] = []
-
-    @property
-    def native(self) -> Any:
-        """The driver's own object."""
-        return self._tx.native
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tx.native, name)
-
-    async def start(self, workflow: Workflow, event: object, *, state: object = None, run_id: str | None = None) -> str:
-        """Start a run with this transaction; returns its id (a UUIDv7, or the one given).
-
-        The state is a value of the workflow's state type. Raises `OutputInvalid` when a schema refuses it.
-        """
-        runtime, now = self._runtime, self._runtime.clock.now()
-        run = run_id or new_run_id(now, os.urandom(10))
-        plain = {} if state is None else msgspec.to_builtins(state)
-        if not workflow.contract.state.is_valid(plain):
-            raise OutputInvalid(
-                f"state of {workflow.label}: {workflow.contract.state.explain(plain)}", fix="pass state="
-            )
-        service = runtime.participant.name
-        decision = begin(workflow, event, run=run, state=plain, now=now)
-        queue = watch_queue(service, workflow.name)
-        if any(sentry.queue == queue for sentry in runtime.participant.sentries):
-            decision = watched(decision, queue)
-        decision = begun(workflow, decision)
-        first = publications(decision, workflow, runtime.participant.codec, service=service, now=now, trace={})
-        if runtime.keeper is not None:
-            first = (await runtime.keeper.settle(self._tx, workflow, first)).publications
-        await self._tx.emit(first, run=run)
-        self.started.extend(first)
-        self.events.append(
-            RunStarted(service=service, workflow=workflow.name, version=workflow.version, run=run, at=now)
-        )
-        return run
-
-
-async def start_run(
-    service: Service, workflow: Workflow, event: object, *, state: object = None, run_id: str | None = None
-) -> str:
-    """Start one run in a transaction of its own."""
-    async with service.transaction() as tx:
-        return await tx.start(workflow, event, state=state, run_id=run_id)

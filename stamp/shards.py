@@ -21,14 +21,24 @@ def queues(station: Station) -> tuple[str, ...]:
 
 def own(station: Station, share: tuple[int, int]) -> list[str]:
     """The queues that process `share[0]` of `share[1]` serves; of a step that is not sharded, its queue."""
+    return part(queues(station), share)
+
+
+def part(queues: Sequence[str], share: tuple[int, int]) -> list[str]:
+    """Of the shards of anything, those of process `share[0]` of `share[1]`; a single queue is everybody's."""
     number, processes = share
-    return [queue for place, queue in enumerate(queues(station)) if place % processes == number or not sharded(station)]
+    return [queue for place, queue in enumerate(queues) if place % processes == number or len(queues) == 1]
+
+
+def rest(queues: Sequence[str], share: tuple[int, int]) -> list[str]:
+    """The shards of the other processes: served when those are away."""
+    mine = part(queues, share)
+    return [queue for queue in queues if queue not in mine]
 
 
 def others(station: Station, share: tuple[int, int]) -> list[str]:
     """The shards of the other processes: served when those are away."""
-    mine = own(station, share)
-    return [queue for queue in queues(station) if queue not in mine]
+    return rest(queues(station), share)
 
 
 def sharded(station: Station) -> bool:

@@ -41,9 +41,7 @@ class Sighting:
 
         A join may turn a branch without a hop, and its clock may be behind: at one `seq` backward is later.
         """
-        ended = 1 if self.stamp.phase in ENDED else 0
-        turned = self.stamp.phase == "backward"
-        return (self.stamp.seq + ended, turned, self.at, _RANK[self.kind], self.attempt)
+        return (rank(self.stamp), self.stamp.phase == "backward", self.at, _RANK[self.kind], self.attempt)
 
     @property
     def is_report(self) -> bool:
@@ -54,6 +52,11 @@ class Sighting:
     def branch(self) -> str:
         """The branch it was seen in; empty on the trunk."""
         return self.stamp.branch or ""
+
+
+def rank(stamp: Stamp) -> int:
+    """Later hops of a run rank higher, its end above the hop that brought it about; a run taken back goes on above."""
+    return 2 * stamp.seq + (1 if stamp.phase in ENDED else 0)
 
 
 def sight(message: Message, exchange: str, routing_key: str) -> Sighting | None:

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from stamp.duration import seconds
 from stamp.errors import DefinitionError
@@ -42,6 +42,25 @@ class Each:
         return f"Each({self.event.__name__})"
 
 
+class Inner(Protocol):
+    """What a table has to know of the workflow that one of its steps runs: a `stamp.Workflow` is one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def steps(self) -> Sequence[Step]: ...
+
+    @property
+    def ends(self) -> Sequence[type | None]: ...
+
+    @property
+    def scattered(self) -> bool: ...
+
+
 class Step:
     """One line of the table: a service's local transaction.
 
@@ -57,6 +76,10 @@ class Step:
     the branches; `branches="independent"` says that those which this step opens never meet again. `timeout` is how
     long one try of the handler may take; in a join it is how long it waits for its branches, and `missing` what then
     happens: `"fail"` turns the run back, `"proceed"` goes on without, `"wait"` goes on waiting.
+
+    `runs` is another workflow: the handler returns its start event, and the step waits until that child run has ended.
+    What the child ends in is what the step emits; when the child fails, the step has failed; with `undo=True` the undo
+    of the step takes the child back, and needs no handler.
     """
 
     def __init__(
@@ -78,6 +101,7 @@ class Step:
         timeout: str | float | None = None,
         missing: Missing | None = None,
         branches: Branches = "joined",
+        runs: Inner | None = None,
     ) -> None:
         self.where = place(2)
         self.name = checked_name(name, "step", self.where)
@@ -110,6 +134,8 @@ class Step:
         self.timeout = None if timeout is None else seconds(timeout)
         self.missing: Missing = missing or ("wait" if timeout is None else "fail")
         self.independent = branches == "independent"
+        self.runs = runs
+        """The workflow that it runs, and waits for."""
         self._check(missing)
         if (undo is None) != bool(reason):
             raise DefinitionError(
@@ -130,11 +156,23 @@ class Step:
                 f"{self}: missing={missing!r} and no timeout", fix="say how long it waits for its branches: timeout="
             )
 
+        if self.runs is not None and (self.joins or self.timeout is not None or self.queue is not None):
+            what = "on=All(...)" if self.joins else "timeout=" if self.queue is None else "queue="
+            raise DefinitionError(f"{self}: runs= and {what}", fix=_APART[what])
+
     def __str__(self) -> str:
         return f'{self.where}: Step("{self.name}")'
 
     def __repr__(self) -> str:
         return f"<Step {self.name} of {self.service}>"
+
+
+_APART = {
+    "on=All(...)": "join in one step, and let the next one run the workflow",
+    "timeout=": "give the workflow that it runs a deadline",
+    "queue=": "let the toolkit declare the queue: the service also has to hear of the ends of what it runs",
+}
+"""What to do instead of running a workflow in a step that has something else besides."""
 
 
 def place(depth: int) -> str:

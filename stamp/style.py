@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stamp.errors import DefinitionError
 from stamp.step import service_name
 
 
@@ -17,24 +18,29 @@ class Stamped:
 
 @dataclass(frozen=True, slots=True)
 class FrontController:
-    """A domain service keeps the ledger; the others forward by themselves, report to it, and it walks runs back."""
+    """A domain service keeps the ledger; the others forward by themselves, report to it, and it walks runs back.
+
+    `shards=N` spreads the ledger's queue over N by run id, so that the owner's processes each have their part.
+    """
 
     owner: str
+    shards: int = 1
     name = "front-controller"
 
     def __post_init__(self) -> None:
-        service_name(self.owner)
+        _check(self.owner, self.shards)
 
 
 @dataclass(frozen=True, slots=True)
 class Orchestrator:
-    """A dedicated service keeps the ledger and sends every message of a run: forward and back."""
+    """A dedicated service keeps the ledger and sends every message of a run: forward and back. `shards` as there."""
 
     owner: str
+    shards: int = 1
     name = "orchestrator"
 
     def __post_init__(self) -> None:
-        service_name(self.owner)
+        _check(self.owner, self.shards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,12 @@ class Stateless:
 
     name = "stateless"
     owner: None = None
+
+
+def _check(owner: str, shards: int) -> None:
+    service_name(owner)
+    if shards < 1:
+        raise DefinitionError(f"shards={shards} of the ledger of {owner!r}", fix="one or more")
 
 
 Style = Stamped | FrontController | Orchestrator | Stateless

@@ -56,7 +56,8 @@ class Table:
 
     def dynamic(self, event: str) -> bool:
         """Whether the event is sent as a list, one branch an item."""
-        return any(step.each for step in self.consumers.get(event, ()))
+        steps = self.consumers.get(event, ())
+        return len(steps) == 1 and steps[0].each  # the items of a list go to one step
 
     def closed_by(self, join: Step) -> tuple[str, ...]:
         """The events that open the fork which the join closes."""

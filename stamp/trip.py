@@ -9,7 +9,8 @@ from typing import Any, Literal, Protocol
 from brokers.contract import Delivery, Publication
 from stamp.codec import Arrival
 from stamp.decision import Again, Decision, Forward, Position
-from stamp.events import DuplicateDropped, HopFinished, RetryScheduled, RunEnded, StampLarge
+from stamp.events import DuplicateDropped, HopFinished, RetryScheduled, RunEnded, RunStarted, StampLarge
+from stamp.layout import ends_queue
 from stamp.ledger import Record
 from stamp.model import ENDED, Action, Stamp, epoch
 from stamp.workflow import Workflow
@@ -34,6 +35,18 @@ class Station:
     versions: Mapping[int, Workflow]
     handlers: Mapping[tuple[int, Action], Handler]
 
+    @property
+    def children(self) -> tuple[Workflow, ...]:
+        """The workflows that the step runs, in any of its versions."""
+        found = (workflow.step(self.step).runs for workflow in self.versions.values())
+        return tuple(dict.fromkeys(child for child in found if isinstance(child, Workflow)))
+
+
+def ends_of(station: Station) -> str:
+    """The queue in which a station hears of the ends of what its step runs."""
+    workflow = next(iter(station.versions.values()))
+    return ends_queue(workflow.name, workflow.step(station.step))
+
 
 @dataclass(slots=True)
 class Trip:
@@ -51,19 +64,27 @@ class Trip:
     """What a join notes when this trip goes forward."""
     ended: Sequence[Record] = ()
     """Runs that this service owns, and that have ended by it."""
+    started: Sequence[RunStarted] = ()
+    """The run that the step began and waits for."""
+    body: bytes | None = None
+    """What it emits, where that came from the end of such a run."""
     doubted: bool = False
     """Another message seemed to settle the same visit: looked at once more before it is refused."""
 
 
 def expires_of(stamp: Stamp) -> float | None:
-    """When what a store notes of a run may be forgotten; `None` for runs without a deadline."""
-    return None if stamp.deadline is None else epoch(stamp.deadline) + GRACE
+    """When what a store notes of a run may be forgotten; `None` for runs without a deadline.
+
+    A step that runs another may take it back for as long as its own run goes on.
+    """
+    until = stamp.deadline if stamp.parent is None else stamp.parent.get("deadline")
+    return None if until is None else epoch(until) + GRACE
 
 
 def rewind(trips: Sequence[Trip]) -> None:
     """Before the handlers ran."""
     for trip in trips:
-        trip.fate, trip.decision, trip.messages, trip.ended = "", None, [], ()
+        trip.fate, trip.decision, trip.messages, trip.ended, trip.started = "", None, [], (), ()
 
 
 def sure(value: Any) -> Any:
@@ -79,7 +100,7 @@ def facts_of(service: str, station: Station, trip: Trip, now: float, soft_limit:
         message_id = trip.delivery.message.message_id
         return [DuplicateDropped(service=service, consumer=station.queue, message_id=message_id, at=now)]
     if trip.decision is None or trip.arrival is None or trip.position is None:
-        return []
+        return [*trip.started]
     stamp, position = trip.decision.stamp, trip.position
     about: dict[str, Any] = {"service": service, "workflow": stamp.workflow, "run": stamp.run, "at": now}
     match trip.decision.settle:

@@ -9,6 +9,7 @@ from pathlib import Path
 from stamp.duration import seconds
 from stamp.errors import DefinitionError, SchemaDrift
 from stamp.evolution import Lift, Upcast, Upcasters
+from stamp.lineage import check_lineage
 from stamp.linting import Finding, Subject, lint
 from stamp.patterns import Pattern, pattern_of
 from stamp.schema import Contract, drift, frozen
@@ -73,6 +74,7 @@ class Workflow:
         self.upcasters = Upcasters(name, upcasts or {})
         self.table = self._table(branches)
         self._check_style()
+        check_lineage(self.name, self.steps, self.table)
         self.pattern = None if saga is None else Pattern.named(saga, where=self.where)
         self.findings = self._linted()
         self.derived = Contract.derive(name, version, state, self.event_types)
@@ -159,6 +161,26 @@ class Workflow:
     def services(self) -> tuple[str, ...]:
         """The participants, in the order of the table."""
         return tuple(dict.fromkeys(step.service for step in self.steps))
+
+    @property
+    def ends(self) -> tuple[type | None, ...]:
+        """What a run can end in: the events that no step consumes, `None` for a step that emits nothing."""
+        found: dict[type | None, None] = {}
+        for step in self.steps:
+            found |= dict.fromkeys(event for event in step.emits if self.terminal(event.__name__))
+            if not step.emits:
+                found[None] = None
+        return tuple(found)
+
+    @property
+    def scattered(self) -> bool:
+        """Whether branches of a run may end each for itself."""
+        return any(self.table.forks(event) and event not in self.table.joins for event in self.table.consumers)
+
+    @property
+    def inner(self) -> tuple[Workflow, ...]:
+        """The workflows that its steps run, each once."""
+        return tuple(dict.fromkeys(step.runs for step in self.steps if isinstance(step.runs, Workflow)))
 
     def step(self, name: str) -> Step:
         """The step of that name. Raises `DefinitionError` that names those which exist."""

@@ -19,6 +19,11 @@ class Databases(Protocol):
     """Where each service keeps what it knows. No service sees another's."""
 
     @property
+    def kind(self) -> Kind:
+        """What speaks SQL there."""
+        ...
+
+    @property
     def template(self) -> str:
         """The URL of a service's database, with `{service}` for its name."""
         ...
@@ -45,6 +50,10 @@ class SQLiteFiles:
     """A file for each service."""
 
     folder: Path
+
+    @property
+    def kind(self) -> Kind:
+        return "sqlite"
 
     @property
     def template(self) -> str:
@@ -78,6 +87,10 @@ class PostgresServer:
 
     server: str
     example: str
+
+    @property
+    def kind(self) -> Kind:
+        return "postgres"
 
     @property
     def template(self) -> str:

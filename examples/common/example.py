@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from brokers.contract import Broker, Declarable
 from common.books import Claim
 from common.databases import Databases, Kind
 from common.intake import Receipt
+from common.styles import mixed
 from stamp import Service, Workflow, journal
+from stamp.errors import BadConfiguration
 from stamp.ledger import Record
 from stamp.resources import examples
 
@@ -75,7 +78,17 @@ class Example:
 
 def load(name: str) -> Example:
     """The example of that name; the folder of the examples is on the path."""
+    if mixed():
+        return _mixed(name)
     found: Example = import_module(f"{name}.app").EXAMPLE
+    return found
+
+
+def _mixed(name: str) -> Example:
+    """The same example with workflows of different styles, in its module `mixed`."""
+    if find_spec(f"{name}.mixed") is None:
+        raise BadConfiguration(f"the example {name} has one workflow, of one style", fix="--example orders")
+    found: Example = import_module(f"{name}.mixed").EXAMPLE
     return found
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from common.sql import rows
 from stamp import Workflow
-from stamp.service import LocalTransaction
+from stamp.starting import LocalTransaction
 
 DDL = """
 CREATE TABLE IF NOT EXISTS submission (

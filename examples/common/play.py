@@ -11,12 +11,14 @@ from pathlib import Path
 
 from brokers.contract import Broker, Queue
 from brokers.errors import NotFound
+from common import owner
 from common.crew import apart
 from common.databases import Databases
 from common.example import Example, together
 from common.feed import Intake, Rejected, count, feed
 from common.summary import Summary, account, samples
 from common.watch import Watch, journal_end
+from stamp.inquiry import Picture
 from stamp.layout import HELD, delay_exchange
 from stamp.ledger import Record
 from stamp.registry import store_for
@@ -43,6 +45,8 @@ class Played:
     summary: Summary
     samples: Sequence[tuple[str, Record]]
     """Each with the key of its line: `T-0001`."""
+    answers: Sequence[Picture] = ()
+    """What the services said of those two when they were asked."""
 
 
 class OccupiedError(Exception):
@@ -104,15 +108,19 @@ async def play(
             await feed(example, files, intake, on_rejected=listener.rejected)
             await watch.until_settled(intake.runs, patience=patience)
             seconds = max(watch.moved - began, 0.001)
+            ours = [watch.rows[run] for run in intake.runs if run in watch.rows]
+            ledger = await owner.claim(example, databases, ours)
+            answers = await owner.answers(example, broker, [record.run for record in samples(ours)])
     finally:
         for task in (following, ticking):
             task.cancel()
         await asyncio.gather(following, ticking, return_exceptions=True)
     waiting = 0 if watch.settled >= set(intake.runs) else await _waiting(example, broker, databases)
     ours = [watch.rows[run] for run in intake.runs if run in watch.rows]
-    books = await example.audit(databases, ours, intake.runs)
+    books = [*await example.audit(databases, ours, intake.runs), *ledger]
     summary = account(intake, ours, waiting=waiting, seconds=seconds, now=time.time(), books=books)
-    return Played(summary, [(getattr(intake.runs[record.run], example.key), record) for record in samples(ours)])
+    shown = [(getattr(intake.runs[record.run], example.key), record) for record in samples(ours)]
+    return Played(summary, shown, answers)
 
 
 def _services(

@@ -11,14 +11,22 @@ from stamp.style import Style
 
 VARIABLE = "STAMP_EXAMPLE_STYLE"
 
+MIXED = "mixed"
+"""No style of one workflow: an example may bring workflows of different styles that run each other."""
+
+
+def mixed() -> bool:
+    """Whether the example's workflows of different styles are asked for."""
+    return os.environ.get(VARIABLE) == MIXED
+
 
 def chosen(*, controller: str, desk: str) -> Style:
     """The style by its name, `stamp` where none is named. `controller` and `desk` are the services that may own state.
 
-    Raises `BadConfiguration`.
+    Where styles are mixed the desk owns the workflow outside. Raises `BadConfiguration`.
     """
     styles: list[Style] = [Stamped(), FrontController(controller), Orchestrator(desk), Stateless()]
-    by_name = {style.name: style for style in styles}
+    by_name = {style.name: style for style in styles} | {MIXED: Orchestrator(desk)}
     name = os.environ.get(VARIABLE) or Stamped.name
     if name not in by_name:
         raise BadConfiguration(f"{VARIABLE}={name} names no style", fix=f"one of: {', '.join(by_name)}")

@@ -9,7 +9,7 @@ from common.intake import Receipt, take_in
 from common.sql import rows
 
 from orders.workflow import COMPLETE_ORDER, Order, OrderCreated, OrderSubmitted
-from stamp import Hop, Service
+from stamp import Hop, Service, Workflow
 
 DDL = f"""{intake.DDL}
 CREATE TABLE IF NOT EXISTS customer_order (
@@ -24,12 +24,12 @@ CREATE TABLE IF NOT EXISTS customer_order (
 orders = Service("orders")
 
 
-async def receive(arrived: Sequence[OrderSubmitted]) -> list[Receipt]:
+async def receive(
+    arrived: Sequence[OrderSubmitted], *, service: Service = orders, workflow: Workflow = COMPLETE_ORDER
+) -> list[Receipt]:
     """Start a run for each order, once."""
-    async with orders.transaction() as tx:
-        return [
-            await take_in(tx, order.order_id, order, workflow=COMPLETE_ORDER, state=_state(order)) for order in arrived
-        ]
+    async with service.transaction() as tx:
+        return [await take_in(tx, order.order_id, order, workflow=workflow, state=_state(order)) for order in arrived]
 
 
 def _state(order: OrderSubmitted) -> Order:

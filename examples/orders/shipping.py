@@ -27,13 +27,17 @@ shipping = Service("shipping")
 @shipping.step(COMPLETE_ORDER, "ship")
 async def ship(joined: Joined, hop: Hop[Order]) -> OrderShipped:
     paid: PaymentCharged = joined[PaymentCharged]
-    reserved: StockReserved = joined[StockReserved]
-    if reserved.address.endswith(SUNKEN):
+    return await handed_over(hop, joined[StockReserved], receipt=paid.receipt)
+
+
+async def handed_over(hop: Hop[Order], goods: StockReserved, *, receipt: str) -> OrderShipped:
+    """The courier takes the parcel, or refuses."""
+    if goods.address.endswith(SUNKEN):
         raise Fail(f"the courier does not go to{SUNKEN.strip(',')}")
-    parcel = f"P-{reserved.order_id}"
+    parcel = f"P-{goods.order_id}"
     await rows(
         hop.tx,
         "INSERT INTO parcel (order_id, parcel, receipt, shelf, address) VALUES ($1, $2, $3, $4, $5)",
-        *(reserved.order_id, parcel, paid.receipt, reserved.shelf, reserved.address),
+        *(goods.order_id, parcel, receipt, goods.shelf, goods.address),
     )
-    return OrderShipped(order_id=reserved.order_id, customer=reserved.customer, parcel=parcel)
+    return OrderShipped(order_id=goods.order_id, customer=goods.customer, parcel=parcel)

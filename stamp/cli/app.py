@@ -27,6 +27,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Watch runs": {
         "list": ("stamp.cli.listing:list_runs", "List runs by status."),
+        "status": ("stamp.cli.status:status", "Tell where one run stands, or ask the services."),
         "trace": ("stamp.cli.trace:trace", "Show one run in time: hops, waits, changes, what is ahead."),
         "tail": ("stamp.cli.tail:tail", "Follow messages live without touching a queue."),
         "peek": ("stamp.cli.peek:peek", "Show what waits in a queue without touching it."),
@@ -40,6 +41,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "workflows": ("stamp.cli.workflows:workflows", "Show and check the tables of the workflows of an app."),
         "graph": ("stamp.cli.graph:graph", "Draw a workflow."),
         "schemas": ("stamp.cli.schemas:schemas", "Freeze schemas and check code against them."),
+        "compare": ("stamp.cli.compare:compare", "Measure the four owners of state for a workflow."),
     },
     "Develop": {
         "broker": ("stamp.cli.broker:broker", "A private RabbitMQ node for development."),

@@ -16,7 +16,7 @@ from stamp.cli.stores import Place, place_options, places
 from stamp.reading.text import ago
 
 CHUNK = 1000
-"""Inbox rows that one call deletes."""
+"""Rows of each table that one call deletes."""
 EVERY = 2.0
 """Seconds between two remarks on how far it is."""
 
@@ -68,7 +68,8 @@ async def _upgraded(place: Place) -> dict[str, Any]:
 @place_options
 @settings.output_option()
 def status(*, store: Sequence[str], app: str | None, prefix: str | None, schema: str | None, form: str) -> int:
-    """Show versions and rows: what the inbox holds, what of it has expired, and how far the relay is behind.
+    """Show versions and rows: what the inbox holds, what of it has expired, how far the relay is behind, and how many
+    runs the ledger has.
 
     Exit 1 when tables lack a version that this library needs. Changes nothing.
     """
@@ -78,7 +79,7 @@ def status(*, store: Sequence[str], app: str | None, prefix: str | None, schema:
         form,
         "stores",
         found,
-        ("STORE", "VERSIONS", "PENDING", "INBOX", "EXPIRED", "OUTBOX", "OLDEST"),
+        ("STORE", "VERSIONS", "PENDING", "INBOX", "EXPIRED", "OUTBOX", "OLDEST", "LEDGER"),
         lambda item: (
             item["store"],
             _numbers(item["versions"]) or "none",
@@ -87,6 +88,7 @@ def status(*, store: Sequence[str], app: str | None, prefix: str | None, schema:
             item["expired"],
             item["outbox"],
             "" if item["outbox_oldest_s"] is None else ago(item["outbox_oldest_s"]),
+            item["ledger"],
         ),
     )
     lacking = [item["store"] for item in found if item["pending"]]
@@ -109,6 +111,8 @@ async def _surveyed(place: Place, now: float) -> dict[str, Any]:
         "without_end": seen.kept,
         "outbox": seen.outbox,
         "outbox_oldest_s": None if seen.oldest is None else round(now - seen.oldest, 3),
+        "ledger": seen.ledger,
+        "ledger_expired": seen.ledger_expired,
     }
 
 
@@ -119,7 +123,9 @@ async def _surveyed(place: Place, now: float) -> dict[str, Any]:
     group=db,
 )
 @place_options
-@click.option("--limit", type=click.IntRange(1), default=CHUNK, show_default=True, help="At most so many rows a store.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=CHUNK, show_default=True, help="At most so many of each table."
+)
 @click.option("--all", "everything", is_flag=True, help="Repeat until nothing expired is left.")
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @settings.output_option()
@@ -134,7 +140,8 @@ def prune(
     dry_run: bool,
     form: str,
 ) -> None:
-    """Delete inbox rows whose run is past its deadline and a day: no duplicate of them can matter any more.
+    """Delete inbox rows whose run is past its deadline and a day: no duplicate of them can matter any more. And ledger
+    rows of ended runs, once their time has come.
 
     Works in small transactions, so that services go on; run it from a timer, once a day is plenty. Rows of
     workflows without a deadline have no end and stay.
@@ -151,9 +158,10 @@ def prune(
 
 
 async def _counted(place: Place, most: int | None) -> dict[str, Any]:
-    expired = (await _surveyed(place, time.time()))["expired"]
-    would = expired if most is None else min(most, expired)
-    return {"store": place.name, "pruned": would, "left": expired - would}
+    seen = await _surveyed(place, time.time())
+    tables = (seen["expired"], seen["ledger_expired"])
+    would = sum(expired if most is None else min(most, expired) for expired in tables)
+    return {"store": place.name, "pruned": would, "left": sum(tables) - would}
 
 
 async def _pruned(place: Place, most: int | None) -> dict[str, Any]:
@@ -162,18 +170,20 @@ async def _pruned(place: Place, most: int | None) -> dict[str, Any]:
     now = time.time()
     told = time.monotonic()
     gone = 0
+    room = most
     async with place.opened() as store:
-        while most is None or gone < most:
-            asked = CHUNK if most is None else min(CHUNK, most - gone)
+        while room is None or room > 0:
+            asked = CHUNK if room is None else min(CHUNK, room)
             done = await store.prune(now, limit=asked)
             gone += done
             if done < asked:
                 break
+            room = None if room is None else room - asked
             if time.monotonic() - told > EVERY:
                 told = time.monotonic()
                 output.talk(f"{place.name}: {gone} rows pruned so far")
-        left = (await survey(store, now=now)).expired
-    return {"store": place.name, "pruned": gone, "left": left}
+        left = await survey(store, now=now)
+    return {"store": place.name, "pruned": gone, "left": left.expired + left.ledger_expired}
 
 
 @command("print", "stamp db print --dialect sqlite", "stamp db print --dialect postgres --schema stamp", group=db)

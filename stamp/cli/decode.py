@@ -13,6 +13,7 @@ from stamp.cli import apps, output, settings
 from stamp.cli.command import command
 from stamp.cli.problems import NO, PARTLY, not_found, problem_of
 from stamp.errors import StampError
+from stamp.model import Stamp
 from stamp.reading.describe import Flows, Reading, read
 from stamp.reading.inputs import SIZE_LIMIT, Specimen, specimens
 from stamp.reading.text import json_text
@@ -104,6 +105,7 @@ def print_reading(reading: Reading, flows: Flows) -> None:
         ("deadline", stamp.deadline),
         ("branch", stamp.branch),
         ("owner", stamp.owner),
+        ("child of", child_of(stamp)),
         ("error", _error(stamp.error)),
         ("message", _message(reading)),
         ("held", _held(reading)),
@@ -116,6 +118,12 @@ def print_reading(reading: Reading, flows: Flows) -> None:
 
 def _error(error: dict[str, Any] | None) -> str:
     return f"{error.get('type', '')}: {error.get('message', '')}" if error else ""
+
+
+def child_of(stamp: Stamp) -> str:
+    """The run and step that started this one and wait for its end; empty when nobody does."""
+    parent = stamp.parent or {}
+    return f"{parent.get('run')} ({parent.get('workflow')}, step {parent.get('step')})" if parent else ""
 
 
 def _message(reading: Reading) -> str:

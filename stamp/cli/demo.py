@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
@@ -23,15 +22,14 @@ from stamp.cli.link import quieten_client
 from stamp.cli.output import document, heading, status, table, talk
 from stamp.cli.progress import Progress
 from stamp.cli.settings import output_option
+from stamp.cli.shipped import MEMORY, broker_url, module
 from stamp.reading.text import json_text, safe
-from stamp.resources import examples
 from stamp.style import Stamped, Style
 
 EXAMPLES = ("tickets", "orders")
-STYLES = tuple(style.name for style in get_args(Style))
+STYLES = (*(style.name for style in get_args(Style)), "mixed")
 STYLE = "STAMP_EXAMPLE_STYLE"
 """Read by the examples when they define their workflow, here and in every process of theirs."""
-MEMORY = "memory:"
 SHOWN = 10
 
 
@@ -49,7 +47,8 @@ SHOWN = 10
     envvar=STYLE,
     default=Stamped.name,
     help="Who owns the state of a run: the stamp in its messages, the service that takes the input in, a service that "
-    f"does nothing else, or nobody. The handlers are the same. [{STYLE}; default {Stamped.name}]",
+    "does nothing else, or nobody. The handlers are the same. `mixed` (of the orders) is two styles: a desk owns the "
+    f"order and runs a workflow whose messages own themselves. [{STYLE}; default {Stamped.name}]",
 )
 @click.option(
     "--broker",
@@ -106,10 +105,10 @@ def demo(
     """
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     os.environ[STYLE] = style
-    shown = _module("example").load(example)
+    shown = module("example").load(example)
     if _kind(store) not in shown.stores:
         raise problems.usage(f"the example {example} is written for {', '.join(shown.stores)}", fix="leave --store out")
-    with _broker(broker) as url, _databases(store, keep, shown) as databases:
+    with broker_url(broker) as url, _databases(store, keep, shown) as databases:
         apart = url != MEMORY if processes is None else processes
         if apart and url.startswith(MEMORY):
             raise problems.usage("processes can't share the embedded broker", fix="add --broker rabbitmq")
@@ -118,40 +117,14 @@ def demo(
     sys.exit(problems.OK if played.summary.accounted and played.summary.balanced else problems.NO)
 
 
-def _module(name: str) -> Any:
-    """A module that the shipped examples share; they are imported like a user's own code."""
-    home = str(examples())
-    if home not in sys.path:
-        sys.path.insert(0, home)
-    return import_module(f"common.{name}")
-
-
 def _kind(store: str) -> str:
     return "postgres" if store.startswith("postgres") else "sqlite"
 
 
 @contextmanager
-def _broker(broker: str) -> Iterator[str]:
-    """The broker's URL; a private node lives as long as the block."""
-    if broker == "memory":
-        yield MEMORY
-    elif broker != "rabbitmq":
-        yield broker
-    elif url := os.environ.get("AMQP_URL"):
-        yield url
-    else:
-        from brokers.node import Node  # noqa: PLC0415  most demos need no node
-
-        talk("starting a private RabbitMQ node")
-        with Node() as node:
-            click.echo(f"look at it from another terminal: stamp tail --broker {node.url}", err=True)
-            yield node.url
-
-
-@contextmanager
 def _databases(store: str, keep: Path | None, example: Any) -> Iterator[Any]:
     """Where the services keep their rows; a private cluster and a temporary folder live as long as the block."""
-    databases = _module("databases")
+    databases = module("databases")
     if _kind(store) == "sqlite":
         with _folder(keep) as folder:
             yield databases.SQLiteFiles(folder)
@@ -181,7 +154,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 async def _play(example: Any, files: list[Path], url: str, databases: Any, *, apart: bool, replace: bool) -> Any:
     from brokers.registry import broker_for  # noqa: PLC0415  loads the adapter
 
-    play = _module("play")
+    play = module("play")
     progress = Progress(sys.stderr, "lines")
     listener = play.Listener(
         rejected=lambda wrong: progress.say(f"rejected {wrong}"), progress=progress, note=progress.say
@@ -223,6 +196,7 @@ def _show(played: Any, chosen: str) -> None:
         return
     for key, record in played.samples:
         _trace(record, key)
+    _answers(played.answers)
     _account(played.summary)
     _books(played.summary)
     _verdict(played.summary)
@@ -238,6 +212,27 @@ def _trace(record: Any, key: str) -> None:
     if record.stamp.error:
         click.echo(f"  why: {record.stamp.error['message']}")
     click.echo()
+
+
+def _answers(pictures: Any) -> None:
+    """What the services said of those runs when they were asked over the broker."""
+    for picture in pictures:
+        heading(f"asked for {picture.run}")
+        table(
+            ("", ""),
+            [
+                ("answered", ", ".join(sorted(picture.answers)) or "nobody"),
+                ("status", status(picture.status or "unknown")),
+                ("done", " → ".join(entry.step for entry in _done(picture)) or "nothing"),
+            ],
+            indent=2,
+        )
+        click.echo()
+
+
+def _done(picture: Any) -> Any:
+    """The hops of the ledger of who owns the run, else the steps that still stand by what the participants say."""
+    return picture.standing.history if picture.standing is not None else picture.done
 
 
 def _account(summary: Any) -> None:

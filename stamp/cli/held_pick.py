@@ -18,8 +18,7 @@ from stamp.cli.apps import App
 from stamp.cli.held_view import Item, item_of
 from stamp.cli.problems import Problem, not_found, usage
 from stamp.held import Held
-from stamp.layout import HELD_PREFETCH, ledger_queue, work_queue
-from stamp.service import Service
+from stamp.layout import HELD_PREFETCH, work_queue
 from stamp.sighting import Sighting, sight
 from stamp.workflow import Workflow
 
@@ -121,7 +120,11 @@ async def sightings_of(broker: Broker, runs: Collection[str], beginnings: Sequen
 async def target_of(broker: Broker, app: App, service: str, items: Sequence[Item]) -> Target:
     """Where messages go: own queues by name, and what was unroutable to the exchange of a workflow of the app."""
     known = app.services.get(service)
-    own = _own(known) if known else parked.own_queue(await _existing(broker, service, items))
+    own = (
+        parked.own_station(known.stations(), known.participant().beside)
+        if known
+        else parked.own_queue(await _existing(broker, service, items))
+    )
     exchanges = {flow.name for flow in app.workflows.values()}
 
     def target(one: Held) -> tuple[str, str] | None:
@@ -131,10 +134,6 @@ async def target_of(broker: Broker, app: App, service: str, items: Sequence[Item
         return own(one)
 
     return target
-
-
-def _own(service: Service) -> Target:
-    return parked.own_station(service.stations(), [ledger_queue(service.name, name) for name in service.owned()])
 
 
 async def _existing(broker: Broker, service: str, items: Sequence[Item]) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any, TypeVar, cast
 
 import click
@@ -26,6 +27,21 @@ T = TypeVar("T")
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine to its end; Ctrl-C cancels it."""
     return asyncio.run(work)
+
+
+def serve_async(work: Coroutine[Any, Any, T]) -> T:
+    """`run_async` for what runs for long: on uvloop where it is installed."""
+    with asyncio.Runner(loop_factory=_quick_loop()) as runner:
+        return runner.run(work)
+
+
+def _quick_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        uvloop: Any = import_module("uvloop")
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 @asynccontextmanager

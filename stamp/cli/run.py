@@ -12,7 +12,7 @@ import click
 
 from stamp.cli import apps, output, settings
 from stamp.cli.command import command
-from stamp.cli.link import connected, run_async
+from stamp.cli.link import connected, serve_async
 from stamp.cli.problems import INTERRUPTED, OK, bad_app
 from stamp.service import Service
 
@@ -31,13 +31,13 @@ def run(*, targets: tuple[str, ...], broker: str, store: str | None, no_journal:
     """Run services until SIGTERM or Ctrl-C; then drain: finish what is in hand, commit, publish, settle, close.
 
     MODULE:SERVICE names one service (the variable, or a path to it), MODULE all services of a module. Each service
-    has a database of its own: {service} in --store stands for its name.
+    has a database of its own: {service} in --store stands for its name. With uvloop installed it runs on that.
     """
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
     services = {name: service for target in targets for name, service in _services(target).items()}
-    return run_async(_serve(list(services.values()), broker, store, journal=not no_journal))
+    return serve_async(_serve(list(services.values()), broker, store, journal=not no_journal))
 
 
 def _services(target: str) -> dict[str, Service]:

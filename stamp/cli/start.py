@@ -21,7 +21,8 @@ from stamp.cli.problems import NO, OK, PARTLY
 from stamp.errors import OutputInvalid
 from stamp.ids import is_uuid
 from stamp.nesting import depth_exceeds
-from stamp.service import LocalTransaction, Service
+from stamp.service import Service
+from stamp.starting import LocalTransaction
 from stamp.workflow import Workflow
 
 CHUNK = 100
@@ -97,9 +98,9 @@ def _read(data: bytes, name: str, flow: Workflow) -> tuple[list[Order], int]:
     """The orders, and how many lines were refused; each refusal is told on stderr."""
     orders: list[Order] = []
     bad = 0
-    for where, text in _texts(data, name):
+    for where, text in texts(data, name):
         try:
-            orders.append(_order(text, where, flow))
+            orders.append(order(text, where, flow))
         except (OutputInvalid, msgspec.ValidationError) as error:
             bad += 1
             what = error.what if isinstance(error, OutputInvalid) else str(error)
@@ -113,7 +114,7 @@ def _read(data: bytes, name: str, flow: Workflow) -> tuple[list[Order], int]:
     return orders, bad
 
 
-def _texts(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+def texts(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
     """One text for each order: the whole input when it is one document, else its lines."""
     text = data.removeprefix(b"\xef\xbb\xbf").strip()
     if b"\n" not in text or _is_one(text):
@@ -134,7 +135,7 @@ def _is_one(text: bytes) -> bool:
     return True
 
 
-def _order(text: bytes, where: str, flow: Workflow) -> Order:
+def order(text: bytes, where: str, flow: Workflow) -> Order:
     """One checked order. Raises `ValueError` or `OutputInvalid`."""
     if depth_exceeds(text, NESTING):
         raise ValueError(f"nested more than {NESTING} levels deep")

@@ -10,6 +10,7 @@ import click
 
 from stamp.cli import apps, output, settings
 from stamp.cli.command import command
+from stamp.cli.decode import child_of
 from stamp.cli.link import connected, of_run, records, run_async, sightings
 from stamp.cli.listing import document
 from stamp.ledger import Record
@@ -31,15 +32,17 @@ def trace(*, run: str, broker: str, app: str | None, form: str) -> None:
     changed in the state, retries and detours; then the steps that remain and what would be undone.
     """
     flows = apps.optional(app).workflows
-    seen = of_run(run_async(_sightings(broker)), run)
+    everything = run_async(_sightings(broker))
+    seen = of_run(everything, run)
     row = records(seen)[seen[0].stamp.run]
+    children = records([one for one in everything if (one.stamp.parent or {}).get("run") == row.run])
     line = timeline(seen)
     if form == "mermaid":
         output.data(sequence.mermaid(line))
     elif form == "svg":
         output.data(sequence.svg(line, f"{row.workflow} v{row.stamp.version} · {row.run}"))
     else:
-        _show(row, line, flows, form)
+        _show(row, line, flows, form, list(children.values()))
 
 
 async def _sightings(url: str) -> list[Sighting]:
@@ -47,10 +50,11 @@ async def _sightings(url: str) -> list[Sighting]:
         return await sightings(broker)
 
 
-def _show(row: Record, line: Timeline, flows: Flows, form: str) -> None:
+def _show(row: Record, line: Timeline, flows: Flows, form: str, children: Sequence[Record]) -> None:
     now = time.time()
     about = {
         "run": document(row, flows, now),
+        **({"children": [one.run for one in children]} if children else {}),
         "elapsed_ms": round(line.took * 1000),
         "work_ms": round(line.work * 1000),
         "wait_ms": round(line.wait * 1000),
@@ -61,17 +65,18 @@ def _show(row: Record, line: Timeline, flows: Flows, form: str) -> None:
         [moment.document() for moment in line.moments],
         name=lambda item: str(item.get("step", item["what"])),
         more=about,
-        human=lambda: _print(row, line, flows, now),
+        human=lambda: _print(row, line, flows, now, children),
     )
 
 
-def _print(row: Record, line: Timeline, flows: Flows, now: float) -> None:
+def _print(row: Record, line: Timeline, flows: Flows, now: float, children: Sequence[Record]) -> None:
     output.table(
         ("", ""),
         [
             ("run", row.run),
             ("workflow", f"{row.workflow} v{row.stamp.version}"),
             ("status", output.status(row.status(now))),
+            *_relatives(row, children),
             ("took", f"{ago(line.took)}: {ago(line.work)} of work, {ago(line.wait)} of waiting"),
         ],
     )
@@ -85,6 +90,13 @@ def _print(row: Record, line: Timeline, flows: Flows, now: float) -> None:
     output.heading(f"REMAINING  {ahead}")
     undo = " → ".join(row.to_undo) or "nothing"
     output.heading(f"ENDED  {row.status(now)}" if row.ended else f"WOULD UNDO  {undo}")
+
+
+def _relatives(row: Record, children: Sequence[Record]) -> list[tuple[str, str]]:
+    """Whose child the run is, and the runs that its own steps started."""
+    parent = child_of(row.stamp)
+    runs = [("runs", f"{one.run} ({one.workflow}, step {(one.stamp.parent or {}).get('step')})") for one in children]
+    return [*([("child of", parent)] if parent else []), *runs]
 
 
 def _row(moment: Moment) -> tuple[object, ...]:

@@ -105,6 +105,7 @@ def _step(workflow: Workflow, step: Step) -> dict[str, Any]:
         **({"all": list(step.events), "missing": step.missing} if step.joins else {}),
         **({"each": True} if step.each else {}),
         **({"timeout_s": step.timeout} if step.timeout is not None else {}),
+        **({"runs": step.runs.label} if step.runs is not None else {}),
         "emits": list(step.outputs),
         "undo": step.undo,
         "pivot": step.pivot,
@@ -135,3 +136,6 @@ def _print(workflow: Workflow) -> None:
         ],
         indent=2,
     )
+    for step in workflow.steps:
+        if step.runs is not None:
+            output.data(f"  {step.name} runs {step.runs.label} and waits for its end\n")

@@ -34,13 +34,14 @@ def too_new(
 
     Runs before the schema, so any value may be anything; what is merely broken is left for the schema to refuse.
     """
-    version = stamp.get("stamp")
+    version, phase = stamp.get("stamp"), stamp.get("phase")
+    if version == own and "crit" not in stamp and isinstance(phase, str) and phase in phases:
+        return None
     parts = _parts(version) if isinstance(version, str) and version != own else None
     if parts is not None and parts[0] != own.partition(".")[0].zfill(4):
         return f"stamp format {version} is not {own.partition('.')[0]}.x"
     if unknown := _unknown(stamp.get("crit"), features):
         return f"needs features that this reader lacks: {', '.join(name[:_SHOWN] for name in unknown[:5])}"
-    phase = stamp.get("phase")
     return f"unknown phase {phase[:_SHOWN]!r}" if isinstance(phase, str) and phase not in phases else None
 
 

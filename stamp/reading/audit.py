@@ -19,7 +19,7 @@ from stamp.layout import held_queue
 from stamp.ledger import Record, apply
 from stamp.model import ENDED
 from stamp.reading.waiting import Routes
-from stamp.sighting import Kind, Sighting, sight, unreadable
+from stamp.sighting import Kind, Sighting, rank, sight, unreadable
 
 Fate = Literal["completed", "compensated", "failed", "held", "in flight", "missing"]
 
@@ -28,6 +28,8 @@ OUTBOX = "an outbox"
 MOVING = "on its way"
 BRANCHES = "its branches"
 """Where a run is while branches of it are open: what came to a join lies in the joiner's tables, not in a queue."""
+CHILD = "the run that it waits for"
+"""Where a run is while a step of it waits for the end of another: in the tables of that step's service."""
 UNKNOWN = "not known"
 
 
@@ -51,10 +53,27 @@ class Line:
     pages: list[Page]
     ends: dict[str, str] = field(default_factory=dict)
     """Message id of each terminal notice and what it says. Two ids: the run ended twice."""
+    child: Line | None = None
+    """The run that a step of it started last."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether a step waits for the run that it started, or has not heard yet that it ended."""
+        return self.child is not None and (not self.child.ends or self.child.tip.offset > self.tip.offset)
 
     @property
     def run(self) -> str:
         return self.record.run
+
+    def add(self, page: Page) -> None:
+        """One more message of the furthest hop. A report takes the run on only where nothing else does."""
+        if page.sighting.is_report and self.pages:
+            return
+        self.pages = [*(one for one in self.pages if not one.sighting.is_report), page]
+
+    def taken_back(self) -> None:
+        """The step that runs it undoes it: that it had completed is not its end any more."""
+        self.ends = {message: phase for message, phase in self.ends.items() if phase != "completed"}
 
     @property
     def branched(self) -> bool:
@@ -118,25 +137,25 @@ class Book:
             return
         page = Page(sighting, recorded.offset, recorded.exchange, recorded.routing_key, recorded.message)
         line = self._line(page)
+        if sighting.stamp.parent is not None and sighting.stamp.phase in {"backward", "compensated"}:
+            line.taken_back()
         if sighting.stamp.phase in ENDED and sighting.kind == "progress" and not sighting.branch:
             line.ends[sighting.message_id] = sighting.stamp.phase
 
     def _line(self, page: Page) -> Line:
-        run, rank = page.sighting.stamp.run, _rank(page.sighting)
+        run, height = page.sighting.stamp.run, rank(page.sighting.stamp)
         line = self.lines.get(run)
         if line is None:
-            line = self.lines[run] = Line(apply(None, page.sighting), rank, [page])
-        elif rank > line.rank:
+            line = self.lines[run] = Line(apply(None, page.sighting), height, [page])
+        elif height > line.rank:
             self.routes.observe([line.tip.sighting, page.sighting])
-            line.rank, line.pages = rank, [page]
-        elif rank == line.rank:
-            line.pages.append(page)
+            line.rank, line.pages = height, [page]
+        elif height == line.rank:
+            line.add(page)
         line.record = apply(line.record, page.sighting)
+        if (about := page.sighting.stamp.parent) is not None and about["run"] in self.lines:
+            self.lines[about["run"]].child = line
         return line
-
-
-def _rank(sighting: Sighting) -> int:
-    return sighting.stamp.seq + (1 if sighting.stamp.phase in ENDED else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +265,7 @@ def judge(book: Book, evidence: Evidence, *, now: float, older_than: float) -> A
     verdicts = [
         _ended(line)
         or _branched(line)
+        or _waiting(line)
         or _judged(line, spots[run], evidence, young=now - line.tip.sighting.at < older_than)
         for run, line in book.lines.items()
     ]
@@ -285,6 +305,10 @@ def _branched(line: Line) -> Verdict | None:
     if held is not None:
         return Verdict(run=line.run, fate="held", where=held_queue(held.service), line=line)
     return Verdict(run=line.run, fate="in flight", where=BRANCHES, line=line)
+
+
+def _waiting(line: Line) -> Verdict | None:
+    return Verdict(run=line.run, fate="in flight", where=CHILD, line=line) if line.waits else None
 
 
 def _judged(line: Line, spot: _Spot, evidence: Evidence, *, young: bool) -> Verdict:
@@ -355,4 +379,5 @@ def _split(
 
 
 def _open(book: Book) -> list[Line]:
-    return [line for line in book.lines.values() if not (line.ends or line.record.ended or line.branched)]
+    """The runs whose message is in a queue, or should be."""
+    return [line for line in book.lines.values() if not (_ended(line) or line.branched or line.waits)]

@@ -121,7 +121,7 @@ def _presentable(stamp: Stamp) -> Stamp:
     for name in ("deadline", "branch", "owner"):
         if not isinstance(values.get(name), str):
             values.pop(name, None)
-    for name in ("error", "base"):
+    for name in ("error", "base", "parent"):
         if not isinstance(values.get(name), dict):
             values.pop(name, None)
     if not isinstance(values.get("base", {}).get("count", 0), int):

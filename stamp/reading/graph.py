@@ -41,7 +41,8 @@ def _edges(workflow: Workflow) -> Iterator[Edge]:
 
 
 def _marks(step: Step) -> list[str]:
-    return [word for word, given in (("undo", step.undo), ("pivot", step.pivot)) if given]
+    marks = [word for word, given in (("undo", step.undo), ("pivot", step.pivot)) if given]
+    return marks if step.runs is None else [*marks, f"runs {step.runs.name}"]
 
 
 def _label(step: Step) -> list[str]:

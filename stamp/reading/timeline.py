@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stamp.branching import within
+from stamp.ledger import project
 from stamp.model import ENDED, Entry, Stamp, epoch
 from stamp.reading.changes import Change, changes
 from stamp.sighting import Sighting
@@ -98,7 +99,7 @@ def timeline(sightings: Iterable[Sighting]) -> Timeline:
     stamps = {(one.branch, one.stamp.seq): one.stamp for one in seen if one.kind != "retry"}
     newest = seen[-1].stamp
     started = epoch(newest.started)
-    entries = {(entry.branch or "", entry.seq): entry for one in seen for entry in one.stamp.history}
+    entries = _entries(seen)
     hops = _hops(entries, stamps, started)
     begun = Moment(
         what="started",
@@ -110,6 +111,13 @@ def timeline(sightings: Iterable[Sighting]) -> Timeline:
     moments = sorted([begun, *hops, *_detours(seen)], key=_place)
     last = max((epoch(entry.at) for entry in entries.values()), default=started)
     return Timeline(moments=tuple(moments), started=started, last=last)
+
+
+def _entries(seen: Sequence[Sighting]) -> dict[Key, Entry]:
+    """Every hop that any stamp tells of; of slim stamps, what their reports add up to."""
+    (record,) = project(seen).values()
+    carried = [entry for one in seen for entry in one.stamp.history]
+    return {(entry.branch or "", entry.seq): entry for entry in (*carried, *record.done)}
 
 
 def _place(moment: Moment) -> tuple[int, int, float, int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from stamp.layout import held_queue, work_queue
-from stamp.model import ENDED, Stamp
+from stamp.layout import held_queue, ledger_queue, work_queue
+from stamp.model import ENDED
 from stamp.sighting import Sighting
 from stamp.workflow import Workflow
 
@@ -38,17 +38,19 @@ class Routes:
             if sighting.kind != "progress" or stamp.phase == "backward":
                 continue
             events[stamp.run, stamp.branch, stamp.seq] = stamp.event
-            if stamp.history and stamp.history[-1].undoes is None:
-                handled.append(stamp)
-        for stamp in handled:
+            if queue := _queue_of(sighting):
+                handled.append((stamp, queue))
+        for stamp, queue in handled:
             event = events.get((stamp.run, stamp.branch, stamp.seq - 1))
             if event is not None:
-                self.queues.setdefault((stamp.workflow, stamp.version, event), _queue_of(stamp))
+                self.queues.setdefault((stamp.workflow, stamp.version, event), queue)
 
     def queue_for(self, sighting: Sighting) -> str | None:
         """Where the message seen waits, or waited; `None` when nothing follows or the step is not known."""
         if sighting.kind == "held":
             return held_queue(sighting.service)
+        if sighting.is_report:
+            return ledger_queue(sighting.stamp.owner or "", sighting.stamp.workflow)
         if sighting.stamp.phase in ENDED:
             return None
         if sighting.kind == "retry":
@@ -59,9 +61,14 @@ class Routes:
         return self.queues.get((stamp.workflow, stamp.version, stamp.event))
 
 
-def _queue_of(stamp: Stamp) -> str:
-    entry = stamp.history[-1]
-    return f"{entry.service}.{stamp.workflow}.{entry.step}"
+def _queue_of(sighting: Sighting) -> str | None:
+    """The queue of the step that has just run: by its entry, or by what a slim stamp says of the past."""
+    stamp = sighting.stamp
+    if stamp.history:
+        entry = stamp.history[-1]
+        return f"{entry.service}.{stamp.workflow}.{entry.step}" if entry.undoes is None else None
+    step = str(stamp.past.get("last", "")).rpartition(":")[0]
+    return f"{sighting.service}.{stamp.workflow}.{step}" if step and stamp.owner is None else None
 
 
 def _undo_queue(sighting: Sighting) -> str | None:

@@ -64,10 +64,14 @@ def asking(schema: Schema, question: Question) -> Statement:
 
 
 def _order(question: Question) -> str:
-    # What is asked by run or by deadline is little, and found by an index of its own. A planner without statistics
-    # might rather walk all runs in their order, to save the sorting: the sign takes that index away from it.
-    few = question.runs is not None or question.prefix or question.overdue is not None
-    return "+started DESC, run DESC" if few else "started DESC, run DESC"
+    # A planner without statistics might walk all runs in their order, to save the sorting of a few: the sign takes that
+    # index away from it.
+    return "+started DESC, run DESC" if _few(question) else "started DESC, run DESC"
+
+
+def _few(question: Question) -> bool:
+    """What is asked by run or by deadline is little, and found by an index of its own."""
+    return question.runs is not None or bool(question.prefix) or question.overdue is not None
 
 
 def _conditions(schema: Schema, question: Question) -> Iterator[Condition]:
@@ -78,19 +82,17 @@ def _conditions(schema: Schema, question: Question) -> Iterator[Condition]:
         yield "run >= {}", question.prefix
         if (end := after(question.prefix)) is not None:
             yield "run < {}", end
-    if question.workflow is not None:
-        yield "workflow = {}", question.workflow
     if question.overdue is not None:
         yield "ended IS NULL AND deadline < {}", question.overdue
-    yield from _of_statuses(schema, question.statuses)
-
-
-def _of_statuses(schema: Schema, statuses: Sequence[str]) -> Iterator[Condition]:
+    # As in `_order`; PostgreSQL gathers statistics, and has no sign for text.
+    sign = "+" if schema.dialect == "sqlite" and _few(question) else ""
+    if question.workflow is not None:
+        yield f"{sign}workflow = {{}}", question.workflow
     # One status is worth a text of its own: its rows lie in the index in the order in which they are wanted.
-    if len(statuses) == 1:
-        yield "status = {}", statuses[0]
-    elif statuses:
-        yield f"status {_among(schema)}", schema.array(statuses)
+    if len(question.statuses) == 1:
+        yield f"{sign}status = {{}}", question.statuses[0]
+    elif question.statuses:
+        yield f"{sign}status {_among(schema)}", schema.array(question.statuses)
 
 
 def _among(schema: Schema) -> str:

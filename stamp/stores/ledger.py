@@ -56,8 +56,10 @@ def values_of(row: LedgerRow) -> tuple[Any, ...]:
 def row_of(values: Sequence[Any]) -> LedgerRow:
     """A selected row."""
     found: dict[str, Any] = dict(zip(LedgerRow._fields, values, strict=True))
-    found |= {name: tuple(json.loads(found[name])) for name in _NAMES}
-    return LedgerRow(**found | {"record": bytes(found["record"])})
+    for name in _NAMES:
+        found[name] = tuple(json.loads(found[name]))
+    found["record"] = bytes(found["record"])
+    return LedgerRow(**found)
 
 
 def newest_first(row: LedgerRow) -> tuple[float, str]:

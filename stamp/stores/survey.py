@@ -13,6 +13,10 @@ SELECT (SELECT count(*) FROM {inbox}), (SELECT count(*) FROM {inbox} WHERE expir
  (SELECT count(*) FROM {inbox} WHERE expires_at IS NULL), (SELECT count(*) FROM {outbox}),
  (SELECT min(created_at) FROM {outbox})"""
 
+_RUNS = "SELECT count(*), count(CASE WHEN expires < $1 THEN 1 END) FROM {ledger}"
+_RUNS_SINCE = 3
+"""The file that made the ledger."""
+
 _UNSENT = "SELECT run, message_id, exchange, routing_key, created_at FROM {outbox} ORDER BY id"
 
 _HANDLED = {
@@ -36,6 +40,10 @@ class Survey:
     """Messages that are committed and not yet known as confirmed: the relay's lag."""
     oldest: float | None = None
     """When the oldest of them was written, epoch seconds."""
+    ledger: int = 0
+    """Rows of the ledger: runs whose history is kept here."""
+    ledger_expired: int = 0
+    """Of those: rows that `prune` may delete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,9 @@ async def survey(store: object, *, now: float) -> Survey:
     target = migratable(store)
     async with target.altering() as execute:
         ((inbox, expired, kept, outbox, oldest),) = await _ask(execute, store, _ROWS, (now,))
-    return Survey(status=found, inbox=inbox, expired=expired, kept=kept, outbox=outbox, oldest=oldest)
+        runs, over = (await _ask(execute, store, _RUNS, (now,)))[0] if _RUNS_SINCE in found.applied else (0, 0)
+    rows = {"inbox": inbox, "expired": expired, "kept": kept, "outbox": outbox, "ledger": runs, "ledger_expired": over}
+    return Survey(status=found, oldest=oldest, **rows)
 
 
 async def unsent(store: object) -> list[Unsent]:
@@ -77,5 +87,5 @@ async def handled(store: object, consumer: str, message_ids: Collection[str]) ->
 
 async def _ask(execute: Execute, store: object, template: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:
     schema = migratable(store).schema
-    text = template.format(inbox=schema.inbox, outbox=schema.outbox)
+    text = template.format(inbox=schema.inbox, outbox=schema.outbox, ledger=schema.ledger)
     return await execute(text.replace("$", "?") if schema.dialect == "sqlite" else text, values)

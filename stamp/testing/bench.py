@@ -20,12 +20,13 @@ from stamp.errors import BadConfiguration, DefinitionError, NotRunning
 from stamp.events import Event
 from stamp.held import Held
 from stamp.ids import run_id as new_run_id
-from stamp.layout import JOURNAL, held_queue, ledger_queue
+from stamp.layout import JOURNAL, held_queue
 from stamp.nostore import NoStore
 from stamp.ports import Store
 from stamp.registry import store_for
 from stamp.runtime import Runtime
-from stamp.service import Service, start_run
+from stamp.service import Service
+from stamp.starting import start_run
 from stamp.stores.memory import MemoryStore
 from stamp.stores.sqlite import SQLiteStore
 from stamp.testing.clock import START, VirtualClock
@@ -129,9 +130,9 @@ class Bench:
         seat = self._seats.pop(name, None)
         if seat is None:
             return
-        for worker in seat.runtime.workers:
+        for worker in seat.runtime.crew.workers:
             worker.cancel()
-        await asyncio.gather(*seat.runtime.workers, return_exceptions=True)
+        await asyncio.gather(*seat.runtime.crew.workers, return_exceptions=True)
         await seat.stack.aclose()
 
     async def _store_of(self, name: str) -> Store | None:
@@ -257,8 +258,8 @@ class Bench:
         """Send held messages (those with `reason`, or all) on their way again; those that went."""
         released: list[Held] = []
         for name, seat in self._seats.items():
-            me = seat.runtime.participant
-            target = held.own_station(me.stations, [ledger_queue(name, workflow) for workflow in me.owned])
+            participant = seat.runtime.participant
+            target = held.own_station(participant.stations, participant.beside)
             now = self.clock.now()
             released += await held.release(
                 self.broker, name, lambda message: reason in {None, message.reason}, target, now=now

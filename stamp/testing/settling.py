@@ -152,9 +152,10 @@ class Settling:
         return f"{rows} rows wait in the outbox of {name!r}" if rows else ""
 
     def _relays_awake(self, names: Container[str]) -> bool:
-        """Whether a relay that has something to send is at it."""
+        """Whether a relay is at it that has something to send, or something else to look after."""
         sleepers = [timer.sleeper for timer in self.clock.pending()]
-        return any(runtime.relaying not in sleepers for runtime in self.runtimes() if runtime.participant.name in names)
+        busy = [one for one in self.runtimes() if one.participant.name in names or one.relay.chore is not None]
+        return any(runtime.relaying not in sleepers for runtime in busy)
 
     def _next_moment(self, waiting: Waiting) -> float | None:
         """When something is due that may change what waits. A look into an empty outbox changes nothing."""
@@ -164,7 +165,7 @@ class Settling:
 
     def _raise_dead(self) -> None:
         for runtime in self.runtimes():
-            for worker in runtime.workers:
+            for worker in runtime.crew.workers:
                 if worker.done():
                     worker.result()
 

@@ -26,7 +26,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> report.Results:
 
 def test_the_codec_emits_a_figure_for_each_length_and_stage(measured: report.Results) -> None:
     section = measured["codec"]
-    assert [str(length) for length in codec.LENGTHS] == list(section["hops"])
+    assert [str(length) for length in (*codec.LENGTHS, *codec.LATER)] == list(section["hops"])
+    assert set(section["long"]["us"]) == FIGURE
     assert all(set(figures["us"]) == FIGURE for figures in section["hops"].values())
     assert set(codec.STAGES) == set(section["stages_at_8"])
 

@@ -20,7 +20,7 @@ from stamp.reading.text import masked, safe
 from tests.cli.desk import RUN, Desk
 from tests.cli.test_runs import ALL
 
-SERVES = {"run", "demo", "broker"}
+SERVES = {"run", "demo", "broker", "compare"}
 """Commands whose examples run as processes of their own, in other tests."""
 
 

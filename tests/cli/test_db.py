@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stamp.stores.conformance.bookkeeping import row, write
 from stamp.stores.sqlite import SQLiteStore
 from tests.cli.desk import Desk
 
@@ -36,7 +37,7 @@ def filled(count: int, *, expires: float | None) -> None:
 
 def test_upgrade_says_what_it_applied_and_the_second_time_nothing(desk: Desk) -> None:
     assert desk.document("db", "upgrade", *STORE)["items"] == [
-        {"store": "sqlite:///desk.db", "applied": [1, 2], "versions": [1, 2]}
+        {"store": "sqlite:///desk.db", "applied": [1, 2, 3], "versions": [1, 2, 3]}
     ]
     assert desk.document("db", "upgrade", *STORE)["items"][0]["applied"] == []
     assert "nothing" in desk.call("db", "upgrade", *STORE).stdout
@@ -45,7 +46,7 @@ def test_upgrade_says_what_it_applied_and_the_second_time_nothing(desk: Desk) ->
 def test_status_of_a_database_without_our_tables_is_exit_1_and_creates_nothing(desk: Desk) -> None:
     sqlite3.connect("desk.db").execute("CREATE TABLE mine (id)")
     result = desk.call("db", "status", *STORE, "-o", "json")
-    assert (result.exit_code, json.loads(result.stdout)["items"][0]["pending"]) == (1, [1, 2])
+    assert (result.exit_code, json.loads(result.stdout)["items"][0]["pending"]) == (1, [1, 2, 3])
     assert tables("desk.db") == {"mine"}
     assert "stamp db upgrade" in result.stderr
 
@@ -102,6 +103,25 @@ def test_a_dry_run_of_prune_counts_and_deletes_nothing(desk: Desk) -> None:
     assert desk.document("db", "status", *STORE)["items"][0]["expired"] == 5
 
 
+async def _ended(count: int) -> None:
+    store = SQLiteStore("sqlite:///desk.db")
+    await store.open()
+    await write(store, row("goes on"), *(row(f"run-{number}", expires=1.0) for number in range(count)))
+    await store.close()
+
+
+def test_runs_whose_time_has_come_are_counted_and_pruned_like_messages(desk: Desk) -> None:
+    filled(5, expires=time.time() - 1)
+    asyncio.run(_ended(3))
+    (item,) = desk.document("db", "status", *STORE)["items"]
+    assert (item["ledger"], item["ledger_expired"]) == (4, 3)
+    for words in (("--dry-run",), ()):
+        found = desk.document("db", "prune", *STORE, "--limit", "4", *words)["items"]
+        assert found == [{"store": "sqlite:///desk.db", "pruned": 7, "left": 1}]
+    (item,) = desk.document("db", "status", *STORE)["items"]
+    assert (item["inbox"], item["ledger"], item["ledger_expired"]) == (1, 1, 0)
+
+
 def test_what_print_shows_for_sqlite_makes_the_tables_by_hand(desk: Desk) -> None:
     text = desk.call("db", "print", "--dialect", "sqlite", "--prefix", "our_").stdout
     for _ in range(2):
@@ -156,7 +176,7 @@ def test_the_database_may_come_from_the_environment_or_the_project_file(
 def test_the_tables_on_postgresql_are_made_looked_at_and_pruned(desk: Desk, postgres: str, scheme: str) -> None:
     place = ("--store", postgres.replace("postgresql", scheme, 1), "--schema", f"cli_{len(scheme)}")
     assert desk.call("db", "status", *place).exit_code == 1
-    assert desk.document("db", "upgrade", *place)["items"][0]["applied"] == [1, 2]
+    assert desk.document("db", "upgrade", *place)["items"][0]["applied"] == [1, 2, 3]
     assert desk.document("db", "upgrade", *place)["items"][0]["applied"] == []
     assert desk.document("db", "prune", *place)["items"][0]["left"] == 0
     assert desk.document("db", "status", *place)["items"][0]["pending"] == []

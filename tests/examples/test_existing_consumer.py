@@ -23,8 +23,8 @@ from stamp import Service
 from stamp.journal import recorded
 from stamp.ledger import project
 from stamp.resources import examples
-from stamp.service import start_run
 from stamp.sighting import sight
+from stamp.starting import start_run
 from tests.servers import Server
 
 HOME = examples() / "existing_consumer"

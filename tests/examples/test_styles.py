@@ -121,7 +121,7 @@ def test_the_demo_chooses_the_style_before_the_workflow_is_defined(
 def test_the_demo_refuses_a_style_that_does_not_exist(tmp_path: Path) -> None:
     told = _demo(tmp_path, "--style", "stamped")
     assert told.returncode == 2
-    assert "'stamped' is not one of 'stamp', 'front-controller', 'orchestrator', 'stateless'" in told.stderr
+    assert "'stamped' is not one of 'stamp', 'front-controller', 'orchestrator', 'stateless', 'mixed'" in told.stderr
 
 
 CODE = """

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from hashlib import sha256
 
 import msgspec
 
 from stamp.decision import Done, Position, decide
-from stamp.history import FOLD_ENTRIES, fold, undo_stack, visit_of
+from stamp.history import FOLD_BYTES, FOLD_ENTRIES, PORTION, ROUND, fold, undo_stack, visit_of
 from stamp.model import Entry, Stamp
 from stamp.workflow import Step, Workflow
 from tests.kernel.tables import NOW, RUN, Ordered, started
@@ -72,6 +73,34 @@ def test_the_visit_of_a_looping_step_is_known_after_folding() -> None:
     assert visit_of(stamp, LOOP.step("ping")) == 51
 
 
+def test_no_hop_folds_more_than_a_portion() -> None:
+    folded = [looped(hops).folded for hops in range(150)]
+    assert {after - before for before, after in itertools.pairwise(folded)} == {0, PORTION}
+
+
+def test_a_round_of_folding_leaves_a_short_history_to_the_hops_after_it() -> None:
+    lengths = [len(looped(hops).history) for hops in range(FOLD_ENTRIES + ROUND)]
+    assert (max(lengths), min(lengths[FOLD_ENTRIES:])) == (FOLD_ENTRIES, FOLD_ENTRIES - ROUND // PORTION)
+
+
+def test_a_history_far_over_its_limit_is_folded_back_at_once() -> None:
+    stamp = entries(started(LOOP).stamp, *(entry(seq, "old") for seq in range(1, 90)))
+    assert len(fold(stamp, LOOP).history) == FOLD_ENTRIES
+
+
+def test_few_but_large_entries_are_folded_until_they_fit() -> None:
+    large = {"text": "x" * 1000}
+    stamp = entries(started(LOOP).stamp, *(entry(seq, "old", keep=large) for seq in range(1, 20)))
+    folded = fold(stamp, LOOP)
+    assert len(folded.trail or b"") <= FOLD_BYTES < len(folded.trail or b"") + 1100
+
+
+def test_a_round_begun_by_another_writer_goes_on() -> None:
+    stamp = entries(started(LOOP).stamp, *(entry(seq, "old") for seq in range(6, 16)))
+    begun = stamp.having({"base": {"count": 5, "digest": "0" * 64}})
+    assert fold(begun, LOOP).folded == 5 + PORTION
+
+
 def test_the_digest_chains_over_the_texts_that_were_folded() -> None:
     stamp = entries(started(LOOP).stamp, *(entry(seq, "old") for seq in range(1, 40)))
     texts = [bytes(raw) for raw in stamp.raw_history()]
@@ -79,7 +108,7 @@ def test_the_digest_chains_over_the_texts_that_were_folded() -> None:
     digest = ""
     for text in texts[: folded.folded]:
         digest = sha256(digest.encode() + text).hexdigest()
-    assert folded.values["base"] == {"count": 36, "digest": digest}
+    assert folded.values["base"] == {"count": 7, "digest": digest}
 
 
 def test_an_entry_that_can_still_be_undone_is_never_folded() -> None:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from stamp.events import Event, RunEnded
-from stamp.service import start_run
+from stamp.starting import start_run
 from stamp.stores.postgres import PostgresStore
 from stamp.workflow import Workflow
 from tests.servers import Server

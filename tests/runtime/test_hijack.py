@@ -12,7 +12,7 @@ from brokers.memory import MemoryBroker
 from stamp import Hop, Service, Step, Workflow
 from stamp.events import Event, MessageHeld
 from stamp.layout import held_queue
-from stamp.service import start_run
+from stamp.starting import start_run
 from stamp.stores.sqlite import SQLiteStore
 from tests.runtime.test_lifecycle import until
 

@@ -13,7 +13,7 @@ from brokers.memory import MemoryBroker
 from stamp import Hop, Service, Step, Workflow
 from stamp.errors import NotRunning
 from stamp.events import Event, HopFinished, Paused, Resumed
-from stamp.service import start_run
+from stamp.starting import start_run
 
 
 class Asked(msgspec.Struct):

@@ -12,11 +12,12 @@ import pytest
 from brokers.contract import Binding, Exchange, ExchangeBinding, Queue
 from brokers.memory import MemoryBroker
 from stamp import Hop, RetryLater, Service, Step, Workflow
+from stamp.crew import STAND_BACK, TURN
 from stamp.errors import DefinitionError
 from stamp.layout import step_parts, work_queues
 from stamp.middleware import stamped
-from stamp.runtime import STAND_BACK, TURN, settled
-from stamp.service import start_run
+from stamp.runtime import settled
+from stamp.starting import start_run
 from stamp.testing import VirtualClock
 from stamp.testing.runner import OpenBench
 

@@ -15,7 +15,7 @@ from stamp.events import Resumed
 from stamp.nostore import NoStore
 from stamp.relay import Relay
 from stamp.sending import Sender, Teller
-from stamp.service import start_run
+from stamp.starting import start_run
 from tests.runtime.test_lifecycle import TALK, Asked, Desk, until
 from tests.runtime.test_sending import Scripted, publication
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
 from benchmarks.__main__ import parser
 from benchmarks.measure import rows
-from benchmarks.scale import HEADS, LAYOUTS, Layout, table
+from benchmarks.scale import HEADS, LAYOUTS, Layout, cores_allow, table
 
 
 def test_each_deployment_has_a_line_of_its_own() -> None:
@@ -20,3 +24,9 @@ def test_each_deployment_has_a_line_of_its_own() -> None:
 def test_the_command_line_knows_the_measurement() -> None:
     options = parser().parse_args(["scale", "--store", "sqlite", "--wait", "2"])
     assert (options.store, options.wait) == ("sqlite", 2.0)
+
+
+def test_the_cores_bound_what_more_processes_can_bring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    figures = {"client_us": {"median": 100.0}, "broker_us": {"median": 60.0}}
+    assert [cores_allow(Layout(processes, 1), figures) for processes in (1, 2)] == [10_000, 12_500]

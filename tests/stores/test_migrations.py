@@ -14,7 +14,7 @@ import pytest
 
 from stamp.errors import BadConfiguration
 from stamp.stores import migrate
-from stamp.stores.conformance import SCENARIOS, Scenario, run_scenario
+from stamp.stores.conformance import LEDGER_SCENARIOS, SCENARIOS, Scenario, run_scenario
 from stamp.stores.memory import MemoryStore
 from stamp.stores.postgres import PostgresStore
 from stamp.stores.sql import Dialect, postgres_schema, sqlite_schema
@@ -25,6 +25,7 @@ from tests.stores.places import PostgresPlace, SQLitePlace, postgres_places, sql
 LATER = """
 ALTER TABLE {outbox} ADD COLUMN later text NOT NULL DEFAULT 'later';
 ALTER TABLE {inbox} ADD COLUMN later text;
+ALTER TABLE {ledger} ADD COLUMN later text;
 CREATE TABLE {place}later (id integer);
 INSERT INTO {meta} (version) VALUES (9000);
 """
@@ -39,7 +40,8 @@ async def upgraded_sqlite_place(folder: Path) -> AsyncIterator[SQLitePlace]:
         await store.close()
         schema = sqlite_schema("stamp_")
         db = sqlite3.connect(place.path)
-        db.executescript(LATER.format(outbox=schema.outbox, inbox=schema.inbox, meta=schema.meta, place="stamp_"))
+        names = {"outbox": schema.outbox, "inbox": schema.inbox, "ledger": schema.ledger, "meta": schema.meta}
+        db.executescript(LATER.format(**names, place="stamp_"))
         db.close()
         yield place
 
@@ -53,18 +55,18 @@ async def upgraded_postgres_place(url: str) -> AsyncIterator[PostgresPlace]:
         await store.close()
         schema = postgres_schema(place.name)
         db = await asyncpg.connect(place.url)
-        names = {"outbox": schema.outbox, "inbox": schema.inbox, "meta": schema.meta, "place": f"{place.name}."}
-        await db.execute(LATER.format(**names))
+        names = {"outbox": schema.outbox, "inbox": schema.inbox, "ledger": schema.ledger, "meta": schema.meta}
+        await db.execute(LATER.format(**names, place=f"{place.name}."))
         await db.close()
         yield place
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+@pytest.mark.parametrize("scenario", SCENARIOS + LEDGER_SCENARIOS, ids=str)
 def test_this_version_runs_on_sqlite_tables_of_a_later_one(scenario: Scenario, tmp_path: Path) -> None:
     asyncio.run(run_scenario(scenario, lambda: upgraded_sqlite_place(tmp_path)))
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS[::4], ids=str)
+@pytest.mark.parametrize("scenario", (SCENARIOS + LEDGER_SCENARIOS)[::4], ids=str)
 def test_this_version_runs_on_postgres_tables_of_a_later_one(scenario: Scenario, postgres: str) -> None:
     asyncio.run(run_scenario(scenario, lambda: upgraded_postgres_place(postgres)))
 

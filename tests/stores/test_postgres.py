@@ -147,3 +147,19 @@ def test_closing_does_not_wait_for_a_server_that_is_gone(postgres_faults: Postgr
             await store.close()
 
     asyncio.run(run())
+
+
+def test_a_consumer_that_the_statistics_do_not_know_is_looked_up_by_the_whole_key(postgres: str) -> None:
+    async def work(store: PostgresStore) -> None:
+        inbox = store.schema.inbox
+        async with store.begin() as tx:
+            rows = "SELECT 'known', gen_random_uuid()::text, 0 FROM generate_series(1, 20000)"
+            await tx.native.execute(f"INSERT INTO {inbox} {rows}")
+            await tx.native.execute(f"ANALYZE {inbox}")
+            await tx.native.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            look = await tx.native.prepare(store.schema.known)
+            plan = str(await look.explain(["a", "b"], "new"))
+            assert "message_id = asked.id" in plan
+            assert "Filter" not in plan
+
+    with_store(postgres, work)

@@ -15,7 +15,7 @@ from brokers.contract import Message, Publication
 from brokers.memory import MemoryBroker
 from stamp.events import DuplicateDropped
 from stamp.held import listed
-from stamp.service import start_run
+from stamp.starting import start_run
 from stamp.testing import SyncBench
 from stamp.testing.runner import OpenBench
 from tests.testing.desk import OPENED, STATE, TICKET, Desk, workflow

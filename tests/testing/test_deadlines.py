@@ -11,7 +11,8 @@ from brokers.memory import MemoryBroker
 from stamp.errors import DefinitionError
 from stamp.events import Overdue, RunEnded
 from stamp.model import Fail
-from stamp.service import Service, start_run
+from stamp.service import Service
+from stamp.starting import start_run
 from stamp.stores.memory import MemoryStore
 from stamp.testing.runner import OpenBench, SyncBench
 from stamp.workflow import Step, Workflow

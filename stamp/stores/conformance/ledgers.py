@@ -192,13 +192,25 @@ async def neither_reads_nor_writes_pass_in_a_transaction_that_was_ended(site: Si
     assert await read(site.store, "a") == {}
 
 
-async def beginning_another_transaction_writes_no_row_in_it(site: Site) -> None:
-    async def block() -> None:
-        async with site.store.begin() as tx, tx.savepoint():
-            await keeper(tx).write_runs([row("a")])
+async def _begun_anew(site: Site, tx: Transaction, *, writes: bool) -> None:
+    """A handler ends the transaction between two calls, and begins another."""
+    for run in ("a", "b"):
+        await (keeper(tx).write_runs([row(run)]) if writes else keeper(tx).read_runs([run]))
+        if run == "a":
             await site.rows.rollback(tx.native)
             await site.rows.begin(tx.native)
-            await keeper(tx).write_runs([row("b")])
 
-    assert isinstance(await error_of(block()), TransactionHijacked)
+
+async def beginning_another_transaction_hides_nothing_from_the_ledger(site: Site) -> None:
+    async def block(*, writes: bool) -> None:
+        async with site.store.begin() as tx:
+            await _begun_anew(site, tx, writes=writes)
+
+    async def savepoint(*, writes: bool) -> None:
+        async with site.store.begin() as tx, tx.savepoint():
+            await _begun_anew(site, tx, writes=writes)
+
+    for work in (block, savepoint):
+        for writes in (True, False):
+            assert isinstance(await error_of(work(writes=writes)), TransactionHijacked)
     assert await read(site.store, "a", "b") == {}
