@@ -78,31 +78,41 @@ class Keeper:
         """Keep other processes off these runs until the transaction ends: all at once, so no two wait crosswise."""
         await books_of(tx).read_runs(sorted(set(runs)))
 
-    async def settle(self, tx: Transaction, workflow: Workflow, publications: Sequence[Publication]) -> Kept:
+    async def settle(self, tx: Transaction, publications: Sequence[Publication]) -> Kept:
         """Take reports to itself out of what this transaction would send. Raises what can't be believed of them."""
-        own = [one for one in publications if is_report(one.message) and workflow.style.owner == self.service]
+        notes = [(one, self._to_itself(one)) for one in publications]
+        own = [note for _, note in notes if note is not None]
         if not own:
             return Kept(list(publications))
-        others = [one for one in publications if one not in own]
-        kept = await self.keep(tx, [self.note(one.message, workflow.name) for one in own])
+        kept = await self.keep(tx, own)
         for _, error in kept.refused:
             raise error
-        kept.publications = [*others, *kept.publications]
+        kept.publications = [*(one for one, note in notes if note is None), *kept.publications]
         return kept
 
-    def anothers(self, message: Message, workflow: str) -> bool:
-        """Whether a report is for the owner of another version, who hears of it too: all get the workflow's reports."""
-        seen = sight(message, workflow, "")
-        return seen is not None and seen.stamp.owner != self.service and seen.stamp.version not in self.owned[workflow]
+    def _to_itself(self, publication: Publication) -> Note | None:
+        if publication.exchange not in self.owned or not is_report(publication.message):
+            return None
+        return self.note(publication.message, publication.exchange)
 
-    def note(self, message: Message, workflow: str) -> Note:
-        """A report, read and checked. Raises one of `stamp.errors.Theirs`."""
-        report = read_report(message, self.owned[workflow], self.codec)
+    def note(self, message: Message, workflow: str) -> Note | None:
+        """A report, read and checked; `None` when it is for another owner. Raises one of `stamp.errors.Theirs`."""
+        try:
+            report = read_report(message, self.owned[workflow], self.codec)
+        except Theirs:
+            if self._is_anothers(message, workflow):
+                return None
+            raise
         # One that was released may come by the name of its queue: what it is says its type.
         seen = sight(message, workflow, report_key(report.step))
         if seen is None:
             raise Equivocation("a history of the report can't be read")
         return Note(message, seen, report.workflow, report.events)
+
+    def _is_anothers(self, message: Message, workflow: str) -> bool:
+        """Whether it is for the owner of a version that is not known here: all owners get the workflow's reports."""
+        seen = sight(message, workflow, "")
+        return seen is not None and seen.stamp.owner != self.service and seen.stamp.version not in self.owned[workflow]
 
     async def keep(self, tx: Transaction, notes: Sequence[Note]) -> Kept:
         """Write what these notes say into the ledger. What follows is returned, for the outbox of `tx`."""
@@ -219,18 +229,12 @@ class Desk:
                 notes += self._of_others(delivery, HELD if is_held else self.workflow)
                 continue
             try:
-                notes += self._of_report(delivery.message)
+                note = self.keeper.note(delivery.message, self.workflow)
             except Theirs as error:
                 held.append(self._held(delivery.message, error))
+            else:
+                notes += [] if note is None else [note]
         return notes, held
-
-    def _of_report(self, message: Message) -> list[Note]:
-        try:
-            return [self.keeper.note(message, self.workflow)]
-        except Theirs:
-            if self.keeper.anothers(message, self.workflow):
-                return []
-            raise
 
     def _of_others(self, delivery: Delivery, exchange: str) -> list[Note]:
         """What is held for a participant, or was dropped by hand.
