@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stamp import Step, Workflow
-from tests.testing.orders import Charged, Checked, Order, Ordered, Shipped
+from stamp import All, Step, Workflow
+from tests.testing.orders import Charged, Checked, Order, Ordered, Reserved, Shipped
 
 
 def chain() -> Workflow:
@@ -38,4 +38,20 @@ def line(version: int = 1, *, shards: int = 1, **more: Any) -> Workflow:
             Step("tell", service="mail", on=Shipped, retry="1x"),
         ],
         **more,
+    )
+
+
+def parted() -> Workflow:
+    """(charge ∥ reserve) → ship → tell: the start event itself forks."""
+    return Workflow(
+        "STATIC",
+        version=1,
+        state=Order,
+        start=Ordered,
+        steps=[
+            Step("charge", service="payments", on=Ordered, emits=Charged, undo=True),
+            Step("reserve", service="warehouse", on=Ordered, emits=Reserved, undo=True),
+            Step("ship", service="shop", on=All(Charged, Reserved), emits=Shipped, undo=True),
+            Step("tell", service="mail", on=Shipped, retry="1x"),
+        ],
     )

@@ -9,7 +9,7 @@ import pytest
 from stamp.style import Style
 from tests.styles.conftest import Open
 from tests.styles.stages import ALL, COUNTED, DESK, ORCHESTRATED, STAMPED, Stage, label
-from tests.styles.tables import chain, line
+from tests.styles.tables import chain, line, parted
 from tests.testing.orders import (
     Charged,
     Reserved,
@@ -99,6 +99,15 @@ def test_a_failure_behind_the_join_undoes_the_join_both_branches_and_the_trunk(
     assert (stage.status, stage.ends, stage.undone[-1]) == ("compensated", ["end.compensated"], "check")
     assert sorted(stage.undone[-3:-1]) == ["charge", "reserve"]
     assert stage.undone[:-3] == (["ship"] if step == "tell" else [])
+    stage.agrees()
+
+
+@STYLES
+@pytest.mark.parametrize(("refused", "undone"), [("", 0), ("reserve", 1), ("ship", 2), ("tell", 3)])
+def test_a_run_may_begin_with_a_fork(staged: Open, style: Style, refused: str, undone: int) -> None:
+    stage = staged(parted, style, {refused}).play()
+    assert (stage.status, len(stage.undone)) == ("compensated" if refused else "completed", undone)
+    assert len(stage.ends) == 1
     stage.agrees()
 
 

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stamp.branching import within
 from stamp.ledger import Record, apply, dump, load
 from stamp.sighting import Sighting
 from stamp.style import FrontController, Orchestrator, Stateless, Style
-from tests.styles.worlds import StyledWorld, played
+from tests.styles.worlds import Parting, StyledWorld, played
 
 CASES = int(os.environ.get("SAGA_CASES", "500")) // 5
 PROOF = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -76,6 +77,21 @@ def test_effects_are_undone_before_their_causes(style: Style, seed: int, clumsy:
     for key in world.undone:
         if not world.late(key):
             assert all(order[key] < order[cause] for cause in causes[key] & order.keys())
+
+
+@STYLES
+@PROOF
+@given(seed=SEEDS, clumsy=st.floats(0.0, 0.9))
+def test_branches_that_never_meet_end_each_once_and_go_back_alone(style: Style, seed: int, clumsy: float) -> None:
+    world = played(style, seed, clumsy, Parting)
+    branches = [branch for branch, _ in world.ended]
+    assert len(set(branches)) == len(branches)
+    assert stuck(world) or len(branches) == (1 if branches == [""] else 2)
+    assert world.undone_once
+    gone = {branch for branch, end in world.ended if end == "end.compensated"}
+    done = {hop.key for hop in world.ran if hop.undo}
+    back = {key for key in done if any(not branch or within(key[0], branch) for branch in gone)}
+    assert set(world.undone) == back | {key for key in done if world.late(key)}
 
 
 @pytest.mark.parametrize("style", OWNED, ids=lambda style: style.name)

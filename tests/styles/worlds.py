@@ -38,8 +38,9 @@ from stamp.placing import placed
 from stamp.sighting import Sighting
 from stamp.slim import begun, handed_over
 from stamp.steering import steer
-from stamp.style import Stateless
+from stamp.style import Stateless, Style
 from stamp.window import as_seen
+from stamp.workflow import Workflow
 from tests.kernel.sagas import RUN, Builder, Key, Ran, State, World
 
 OWNER = "(owner)"
@@ -74,6 +75,20 @@ class Wide(Builder):
         self.step(one, out, pivot=pivot)
         self.step(other, out)
         return out
+
+
+@dataclass
+class Parting(Wide):
+    """Draws a workflow that parts for good at its end: two branches that never meet."""
+
+    def workflow(self) -> Workflow:
+        start = self.event()
+        on = self.segment(start, 0, budget=3)
+        shared = self.event()
+        self.step(on, shared, branches="independent")
+        for _ in range(2):
+            self.segment(shared, 1, budget=4)
+        return Workflow("W", version=1, state=State, start=start, steps=self.steps, deadline="48h", hop_guard=1000)
 
 
 def run_through(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -111,6 +126,8 @@ class StyledWorld(World):
     marks: dict[str, str] = field(default_factory=dict)
     """Which step or undo settled a visit of a step: by its action key."""
     refused: list[str] = field(default_factory=list)
+    ended: list[tuple[str, str]] = field(default_factory=list)
+    """Which branch ended how."""
     knows: dict[str, frozenset[Key]] = field(default_factory=dict)
     """By message: the hops that led to it. By join: those of all that arrived."""
     now_known: frozenset[Key] = frozenset()
@@ -254,6 +271,7 @@ class StyledWorld(World):
             check_header(stamp)
             if message.routing_key.startswith("end."):
                 self.ends.append(message.routing_key)
+                self.ended.append((stamp.branch or "", message.routing_key))
                 self.last = stamp
                 continue
             seen = as_seen(parse(text), self.flow)
@@ -282,14 +300,14 @@ def _payload(message: Next) -> Any:
     return None if given is None else msgspec.to_builtins(given)
 
 
-def played(style: Any, seed: int, clumsy: float) -> StyledWorld:
+def played(style: Style, seed: int, clumsy: float, draw: type[Wide] = Wide) -> StyledWorld:
     """A random workflow in this style, played to its end."""
     random = Random(seed)
-    flow = Wide(random, counted=not isinstance(style, Stateless)).workflow().styled(style)
+    flow = draw(random, counted=not isinstance(style, Stateless)).workflow().styled(style)
     world = StyledWorld(flow, random, clumsy)
     world.start()
     world.play()
     return world
 
 
-__all__ = ["StyledWorld", "Wide", "played"]
+__all__ = ["Parting", "StyledWorld", "Wide", "played"]
