@@ -46,6 +46,8 @@ class Subject:
     """What the rules look at: a table with what is said about the whole workflow."""
 
     where: str
+    start: str
+    """The name of the start event."""
     steps: Sequence[Step]
     table: Table
     deadline: float | None
@@ -75,8 +77,7 @@ class Subject:
         return behind - self._reached_without_pivot()
 
     def _reached_without_pivot(self) -> set[str]:
-        firsts = [step for step in self.steps if not any(step.event in other.outputs for other in self.steps)]
-        reached, waiting = set[str](), list(firsts)
+        reached, waiting = set[str](), list(self.table.after(self.start))
         while waiting:
             step = waiting.pop()
             if step.name in reached:

@@ -111,6 +111,7 @@ class Workflow:
     def _linted(self) -> tuple[Finding, ...]:
         subject = Subject(
             where=f"{self.where}: {self.name}",
+            start=self.start.__name__,
             steps=self.steps,
             table=self.table,
             deadline=self.deadline,

@@ -90,6 +90,15 @@ def test_an_undo_that_one_path_reaches_without_a_pivot_is_accepted() -> None:
     assert "L002" not in codes(either)
 
 
+def test_an_undo_that_one_path_reaches_without_a_pivot_is_accepted_where_a_loop_leads_to_the_start() -> None:
+    either = flow(
+        Step("choose", service="s", on=A, emits=(A, B, C), undo=True, max_visits=3),
+        Step("point", service="s", on=B, emits=C, pivot=True),
+        Step("late", service="s", on=C, undo=True),
+    )
+    assert "L002" not in codes(either)
+
+
 def test_a_loop_without_a_way_out_is_refused() -> None:
     with pytest.raises(DefinitionError, match=r"L003: .*no path from here ever ends"):
         flow(

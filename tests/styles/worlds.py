@@ -70,8 +70,7 @@ class Wide(Builder):
     def ways(self, on: type, depth: int) -> type:
         one, other, out = self.event(), self.event(), self.event()
         self.step(on, (one, other))
-        looped = any(step.max_visits > 1 for step in self.steps)
-        pivot = depth == 0 and not self.pivot and not looped and self.random.random() < 0.3
+        pivot = depth == 0 and not self.pivot and self.random.random() < 0.3
         self.step(one, out, pivot=pivot)
         self.step(other, out)
         return out
