@@ -23,7 +23,7 @@ from stamp.codec import Codec, Versions
 from stamp.decision import Decision, Forward
 from stamp.errors import DefinitionError, Equivocation, StampError, StoreUnavailable, Theirs
 from stamp.events import DuplicateDropped, MessageHeld, Paused, Resumed
-from stamp.layout import HELD, end_key, ledger_queue
+from stamp.layout import HELD, end_key, ledger_queue, report_key
 from stamp.ledger import Record, apply, dump, load
 from stamp.model import Stamp, epoch
 from stamp.nostore import NoStore
@@ -78,25 +78,28 @@ class Keeper:
         """Keep other processes off these runs until the transaction ends: all at once, so no two wait crosswise."""
         await books_of(tx).read_runs(sorted(set(runs)))
 
-    async def settle(self, tx: Transaction, publications: Sequence[Publication]) -> Kept:
+    async def settle(self, tx: Transaction, workflow: Workflow, publications: Sequence[Publication]) -> Kept:
         """Take reports to itself out of what this transaction would send. Raises what can't be believed of them."""
-        own = [one for one in publications if self._is_own(one)]
+        own = [one for one in publications if is_report(one.message) and workflow.style.owner == self.service]
         if not own:
             return Kept(list(publications))
-        others = [one for one in publications if not self._is_own(one)]
-        kept = await self.keep(tx, [self.note(one.message, one.exchange, one.routing_key) for one in own])
+        others = [one for one in publications if one not in own]
+        kept = await self.keep(tx, [self.note(one.message, workflow.name) for one in own])
         for _, error in kept.refused:
             raise error
         kept.publications = [*others, *kept.publications]
         return kept
 
-    def _is_own(self, publication: Publication) -> bool:
-        return publication.exchange in self.owned and is_report(publication.message)
+    def anothers(self, message: Message, workflow: str) -> bool:
+        """Whether a report is for the owner of another version, who hears of it too: all get the workflow's reports."""
+        seen = sight(message, workflow, "")
+        return seen is not None and seen.stamp.owner != self.service and seen.stamp.version not in self.owned[workflow]
 
-    def note(self, message: Message, exchange: str, routing_key: str) -> Note:
+    def note(self, message: Message, workflow: str) -> Note:
         """A report, read and checked. Raises one of `stamp.errors.Theirs`."""
-        report = read_report(message, self.owned[exchange], self.codec)
-        seen = sight(message, exchange, routing_key)
+        report = read_report(message, self.owned[workflow], self.codec)
+        # One that was released came by the name of the queue: what it is says its type.
+        seen = sight(message, workflow, report_key(report.step))
         if seen is None:
             raise Equivocation("a history of the report can't be read")
         return Note(message, seen, report.workflow, report.events)
@@ -216,10 +219,18 @@ class Desk:
                 notes += self._of_others(delivery, HELD if is_held else self.workflow)
                 continue
             try:
-                notes.append(self.keeper.note(delivery.message, self.workflow, delivery.routing_key))
+                notes += self._of_report(delivery.message)
             except Theirs as error:
                 held.append(self._held(delivery.message, error))
         return notes, held
+
+    def _of_report(self, message: Message) -> list[Note]:
+        try:
+            return [self.keeper.note(message, self.workflow)]
+        except Theirs:
+            if self.keeper.anothers(message, self.workflow):
+                return []
+            raise
 
     def _of_others(self, delivery: Delivery, exchange: str) -> list[Note]:
         """What is held for a participant, or was dropped by hand.

@@ -15,10 +15,12 @@ from types import MappingProxyType
 from brokers.contract import Broker, Consumer, Delivery, Message, Publication
 from brokers.errors import BrokerError
 from stamp import parking, repair, shards
-from stamp.codec import STAMP, Codec, parse
+from stamp.codec import STAMP, parse
 from stamp.errors import Theirs, TooNew, UnknownWorkflow
-from stamp.layout import HELD_PREFETCH, held_queue
+from stamp.layout import HELD_PREFETCH, held_queue, ledger_queue
 from stamp.model import Entry
+from stamp.participant import Participant
+from stamp.reporting import read_report
 from stamp.trip import Station
 
 PATIENCE = 3.0
@@ -274,32 +276,34 @@ def own_queue(queues: Collection[str]) -> Callable[[Held], tuple[str, str] | Non
 
 
 def own_station(
-    stations: Sequence[Station], ledgers: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    stations: Sequence[Station], beside: Mapping[str, tuple[str, str]] = MappingProxyType({})
 ) -> Callable[[Held], tuple[str, str] | None]:
-    """Targets among these stations and ledgers; a sharded one takes each message to where its run is now."""
+    """Targets among these stations and the queues beside them; a sharded one is entered where its run is now."""
 
     def target(held: Held) -> tuple[str, str] | None:
-        station = shards.station_of(stations, held.queue)
-        if station is not None:
-            return shards.entrance(station)
-        return ledgers.get(held.queue)
+        station = None if held.queue in beside else shards.station_of(stations, held.queue)
+        return beside.get(held.queue) if station is None else shards.entrance(station)
 
     return target
 
 
-async def readmit(broker: Broker, service: str, stations: Sequence[Station], codec: Codec, *, now: float) -> list[Held]:
+async def readmit(broker: Broker, me: Participant, *, now: float) -> list[Held]:
     """Release what was held because nobody knew it yet and this version now does."""
-    if not await broker.depth(held_queue(service)):
+    if not await broker.depth(held_queue(me.name)):
         return []
+    ledgers = {ledger_queue(me.name, name): versions for name, versions in me.owned.items()}
 
     def readable(held: Held) -> bool:
-        station = shards.station_of(stations, held.queue)
-        if station is None or held.reason not in {TooNew.reason, UnknownWorkflow.reason}:
+        if held.reason not in {TooNew.reason, UnknownWorkflow.reason}:
             return False
+        station, ledger = shards.station_of(me.stations, held.queue), ledgers.get(held.queue)
         try:
-            codec.decode(held.original(), station.versions)
+            if ledger is not None:
+                read_report(held.original(), ledger, me.codec)
+            elif station is not None:
+                me.codec.decode(held.original(), station.versions)
         except Theirs:
             return False
-        return True
+        return ledger is not None or station is not None
 
-    return await release(broker, service, readable, own_station(stations), now=now)
+    return await release(broker, me.name, readable, own_station(me.stations, me.beside), now=now)

@@ -28,6 +28,7 @@ class Report:
     """What a service says of a finished hop, checked."""
 
     workflow: Workflow
+    step: str
     stamp: Stamp
     events: tuple[bytes, ...]
     """The payloads that the owner shall send on, each valid for the stamp's event."""
@@ -57,7 +58,7 @@ def read_report(message: Message, versions: Versions, codec: Codec) -> Report:
     stamp = as_seen(lifted(stamp, workflow, lifts), workflow)
     check_state(stamp, workflow)
     events = [_event(payload, stamp, workflow, lifts, written) for payload in _events(message)]
-    return Report(workflow, stamp, tuple(events))
+    return Report(workflow, message.type.removeprefix(REPORT), stamp, tuple(events))
 
 
 def _events(message: Message) -> list[Any]:

@@ -139,7 +139,7 @@ class Runtime:
     async def start_consuming(self) -> None:
         """Take back what waited for this version, then subscribe to every queue of the service."""
         me = self.participant
-        await held.readmit(self.broker, me.name, me.stations, me.codec, now=self.clock.now())
+        await held.readmit(self.broker, me, now=self.clock.now())
         for station in me.stations:
             await self._serve(station)
         for sentry in me.sentries:

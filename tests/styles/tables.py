@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from stamp import Step, Workflow
 from tests.testing.orders import Charged, Checked, Order, Ordered, Shipped
 
@@ -21,18 +23,19 @@ def chain() -> Workflow:
     )
 
 
-def line() -> Workflow:
+def line(version: int = 1, *, shards: int = 1, **more: Any) -> Workflow:
     """check → charge → ship → tell, without a fork."""
     return Workflow(
         "STATIC",
-        version=1,
+        version=version,
         state=Order,
         start=Ordered,
         deadline="48h",
         steps=[
             Step("check", service="shop", on=Ordered, emits=Checked, undo=True),
-            Step("charge", service="payments", on=Checked, emits=Charged, undo=True, retry="3x 1s"),
+            Step("charge", service="payments", on=Checked, emits=Charged, undo=True, retry="3x 1s", shards=shards),
             Step("ship", service="shipping", on=Charged, emits=Shipped, undo=True),
             Step("tell", service="mail", on=Shipped, retry="1x"),
         ],
+        **more,
     )
