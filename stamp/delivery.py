@@ -53,6 +53,7 @@ from stamp.sending import Sender, Teller
 from stamp.slim import handed_over
 from stamp.style import Stateless
 from stamp.trip import Settler, Station, Trip, expires_of, facts_of, rewind, sure
+from stamp.workflow import Workflow
 
 log = logging.getLogger("stamp")
 
@@ -297,7 +298,8 @@ class Road:
         arrival, message, decision = sure(trip.arrival), trip.delivery.message, sure(trip.decision)
         match decision.settle:
             case Forward():
-                trip.messages = await self._kept(tx, trip, self._publications(arrival, decision, trip.delivery.queue))
+                sent = self._publications(arrival, decision, trip.delivery.queue)
+                trip.messages = await self._kept(tx, trip, arrival.workflow, sent)
                 await tx.emit(trip.messages, run=arrival.stamp.run)
                 if decision.entry is not None and isinstance(arrival.workflow.style, Stateless):
                     await note(tx, decision.stamp, decision.entry)
@@ -311,11 +313,13 @@ class Road:
             case Hold() as hold:
                 self._hold(trip, hold.reason, hold.detail, cause)
 
-    async def _kept(self, tx: Transaction, trip: Trip, publications: list[Publication]) -> list[Publication]:
+    async def _kept(
+        self, tx: Transaction, trip: Trip, workflow: Workflow, publications: list[Publication]
+    ) -> list[Publication]:
         """Of a service that owns the run: its reports to itself are written down, and what follows from them sent."""
         if self.keeper is None:
             return publications
-        kept = await self.keeper.settle(tx, sure(trip.arrival).workflow, publications)
+        kept = await self.keeper.settle(tx, workflow, publications)
         trip.ended = kept.ended
         return kept.publications
 

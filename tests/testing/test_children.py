@@ -18,7 +18,7 @@ from stamp.ids import first_message
 from stamp.layout import JOURNAL, end_key
 from stamp.model import epoch
 from stamp.reading.audit import Account, Book, Evidence, judge
-from stamp.repair import Case, Operator, amended, dropped, opened, turned
+from stamp.repair import Case, Operator, amended, dropped, opened, skipped, turned
 from stamp.seal import HmacKey, KeyRing
 from stamp.style import Style
 from stamp.testing.record import Published, Run
@@ -241,6 +241,25 @@ def drop(table: SyncBench, step: str, service: str) -> None:
 
     table.call(carry_out(table.broker, service, plan, now=0.0))
     table.settle()
+
+
+@pytest.mark.parametrize("inner", STYLES)
+def test_a_step_whose_child_failed_may_be_skipped_by_hand(opened_on: Open, inner: str) -> None:
+    child = inside(STYLES[inner][1])
+    house = Family((one_way(child), child), refuse={"wrap"})
+    table = opened_on(house)
+    run = table.start(house.outer, Created("o"))
+    table.settle()
+
+    def plan(found: Sequence[Held]) -> list[Move]:
+        case = Case(found[0].original(), opened(found[0].original()), "prepare")
+        return [Move(found[0], skipped(case, house.outer, OPERATOR, payload={"order": "by hand"}))]
+
+    table.call(carry_out(table.broker, "shop", plan, now=0.0))
+    table.settle()
+    assert table.run(run).status == "completed"
+    assert table.held == ()
+    assert house.calls == ["prepare", "pick", "undo pick"]
 
 
 def test_a_child_that_a_person_drops_has_failed_the_step(opened_on: Open) -> None:
