@@ -315,7 +315,7 @@ class Road:
         """Of a service that owns the run: its reports to itself are written down, and what follows from them sent."""
         if self.keeper is None:
             return publications
-        kept = await self.keeper.settle(tx, sure(trip.arrival).workflow, publications)
+        kept = await self.keeper.settle(tx, publications)
         trip.ended = kept.ended
         return kept.publications
 
