@@ -78,17 +78,24 @@ class Keeper:
         """Keep other processes off these runs until the transaction ends: all at once, so no two wait crosswise."""
         await books_of(tx).read_runs(sorted(set(runs)))
 
-    async def settle(self, tx: Transaction, workflow: Workflow, publications: Sequence[Publication]) -> Kept:
+    async def settle(self, tx: Transaction, publications: Sequence[Publication]) -> Kept:
         """Take reports to itself out of what this transaction would send. Raises what can't be believed of them."""
-        own = [one for one in publications if is_report(one.message) and workflow.style.owner == self.service]
+        own = [one for one in publications if self._is_own(one)]
         if not own:
             return Kept(list(publications))
         others = [one for one in publications if one not in own]
-        kept = await self.keep(tx, [self.note(one.message, workflow.name) for one in own])
+        kept = await self.keep(tx, [self.note(one.message, one.exchange) for one in own])
         for _, error in kept.refused:
             raise error
         kept.publications = [*others, *kept.publications]
         return kept
+
+    def _is_own(self, publication: Publication) -> bool:
+        """Whether it is a report to this owner: of one workflow another version may have another."""
+        if publication.exchange not in self.owned or not is_report(publication.message):
+            return False
+        seen = sight(publication.message, publication.exchange, publication.routing_key)
+        return seen is not None and seen.stamp.owner == self.service
 
     def anothers(self, message: Message, workflow: str) -> bool:
         """Whether a report is for the owner of another version, who hears of it too: all get the workflow's reports."""

@@ -53,7 +53,6 @@ from stamp.sending import Sender, Teller
 from stamp.slim import handed_over
 from stamp.style import Stateless
 from stamp.trip import Settler, Station, Trip, expires_of, facts_of, rewind, sure
-from stamp.workflow import Workflow
 
 log = logging.getLogger("stamp")
 
@@ -298,8 +297,7 @@ class Road:
         arrival, message, decision = sure(trip.arrival), trip.delivery.message, sure(trip.decision)
         match decision.settle:
             case Forward():
-                sent = self._publications(arrival, decision, trip.delivery.queue)
-                trip.messages = await self._kept(tx, trip, arrival.workflow, sent)
+                trip.messages = await self._kept(tx, trip, self._publications(arrival, decision, trip.delivery.queue))
                 await tx.emit(trip.messages, run=arrival.stamp.run)
                 if decision.entry is not None and isinstance(arrival.workflow.style, Stateless):
                     await note(tx, decision.stamp, decision.entry)
@@ -313,13 +311,11 @@ class Road:
             case Hold() as hold:
                 self._hold(trip, hold.reason, hold.detail, cause)
 
-    async def _kept(
-        self, tx: Transaction, trip: Trip, workflow: Workflow, publications: list[Publication]
-    ) -> list[Publication]:
+    async def _kept(self, tx: Transaction, trip: Trip, publications: list[Publication]) -> list[Publication]:
         """Of a service that owns the run: its reports to itself are written down, and what follows from them sent."""
         if self.keeper is None:
             return publications
-        kept = await self.keeper.settle(tx, workflow, publications)
+        kept = await self.keeper.settle(tx, publications)
         trip.ended = kept.ended
         return kept.publications
 

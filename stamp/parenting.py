@@ -139,7 +139,7 @@ class ParentRoad(Road):
             now=self.clock.now(),
             trace=outgoing.trace_of(arrival.message),
         )
-        trip.messages = await self._kept(tx, trip, child, publications)
+        trip.messages = await self._kept(tx, trip, publications)
         await tx.emit(trip.messages, run=arrival.stamp.run)
         trip.fate = "forward"
 

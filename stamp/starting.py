@@ -55,7 +55,7 @@ class LocalTransaction:
         decision = begun(workflow, decision)
         first = publications(decision, workflow, runtime.participant.codec, service=service, now=now, trace={})
         if runtime.keeper is not None:
-            first = (await runtime.keeper.settle(self._tx, workflow, first)).publications
+            first = (await runtime.keeper.settle(self._tx, first)).publications
         await self._tx.emit(first, run=run)
         self.started.extend(first)
         self.events.append(
