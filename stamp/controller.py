@@ -80,39 +80,36 @@ class Keeper:
 
     async def settle(self, tx: Transaction, publications: Sequence[Publication]) -> Kept:
         """Take reports to itself out of what this transaction would send. Raises what can't be believed of them."""
-        notes = [(one, self._to_itself(one)) for one in publications]
-        own = [note for _, note in notes if note is not None]
+        own = [one for one in publications if self._is_own(one)]
         if not own:
             return Kept(list(publications))
-        kept = await self.keep(tx, own)
+        others = [one for one in publications if one not in own]
+        kept = await self.keep(tx, [self.note(one.message, one.exchange) for one in own])
         for _, error in kept.refused:
             raise error
-        kept.publications = [*(one for one, note in notes if note is None), *kept.publications]
+        kept.publications = [*others, *kept.publications]
         return kept
 
-    def _to_itself(self, publication: Publication) -> Note | None:
+    def _is_own(self, publication: Publication) -> bool:
+        """Whether it is a report to this owner: of one workflow another version may have another."""
         if publication.exchange not in self.owned or not is_report(publication.message):
-            return None
-        return self.note(publication.message, publication.exchange)
+            return False
+        seen = sight(publication.message, publication.exchange, publication.routing_key)
+        return seen is not None and seen.stamp.owner == self.service
 
-    def note(self, message: Message, workflow: str) -> Note | None:
-        """A report, read and checked; `None` when it is for another owner. Raises one of `stamp.errors.Theirs`."""
-        try:
-            report = read_report(message, self.owned[workflow], self.codec)
-        except Theirs:
-            if self._is_anothers(message, workflow):
-                return None
-            raise
-        # One that was released may come by the name of its queue: what it is says its type.
+    def anothers(self, message: Message, workflow: str) -> bool:
+        """Whether a report is for the owner of another version, who hears of it too: all get the workflow's reports."""
+        seen = sight(message, workflow, "")
+        return seen is not None and seen.stamp.owner != self.service and seen.stamp.version not in self.owned[workflow]
+
+    def note(self, message: Message, workflow: str) -> Note:
+        """A report, read and checked. Raises one of `stamp.errors.Theirs`."""
+        report = read_report(message, self.owned[workflow], self.codec)
+        # One that was released came by the name of the queue: what it is says its type.
         seen = sight(message, workflow, report_key(report.step))
         if seen is None:
             raise Equivocation("a history of the report can't be read")
         return Note(message, seen, report.workflow, report.events)
-
-    def _is_anothers(self, message: Message, workflow: str) -> bool:
-        """Whether it is for the owner of a version that is not known here: all owners get the workflow's reports."""
-        seen = sight(message, workflow, "")
-        return seen is not None and seen.stamp.owner != self.service and seen.stamp.version not in self.owned[workflow]
 
     async def keep(self, tx: Transaction, notes: Sequence[Note]) -> Kept:
         """Write what these notes say into the ledger. What follows is returned, for the outbox of `tx`."""
@@ -229,12 +226,18 @@ class Desk:
                 notes += self._of_others(delivery, HELD if is_held else self.workflow)
                 continue
             try:
-                note = self.keeper.note(delivery.message, self.workflow)
+                notes += self._of_report(delivery.message)
             except Theirs as error:
                 held.append(self._held(delivery.message, error))
-            else:
-                notes += [] if note is None else [note]
         return notes, held
+
+    def _of_report(self, message: Message) -> list[Note]:
+        try:
+            return [self.keeper.note(message, self.workflow)]
+        except Theirs:
+            if self.keeper.anothers(message, self.workflow):
+                return []
+            raise
 
     def _of_others(self, delivery: Delivery, exchange: str) -> list[Note]:
         """What is held for a participant, or was dropped by hand.

@@ -276,15 +276,13 @@ def own_queue(queues: Collection[str]) -> Callable[[Held], tuple[str, str] | Non
 
 
 def own_station(
-    stations: Sequence[Station], ledgers: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    stations: Sequence[Station], beside: Mapping[str, tuple[str, str]] = MappingProxyType({})
 ) -> Callable[[Held], tuple[str, str] | None]:
-    """Targets among these stations and ledgers; a sharded one takes each message to where its run is now."""
+    """Targets among these stations and the queues beside them; a sharded one is entered where its run is now."""
 
     def target(held: Held) -> tuple[str, str] | None:
-        station = shards.station_of(stations, held.queue)
-        if station is not None:
-            return shards.entrance(station)
-        return ledgers.get(held.queue)
+        station = None if held.queue in beside else shards.station_of(stations, held.queue)
+        return beside.get(held.queue) if station is None else shards.entrance(station)
 
     return target
 
@@ -308,4 +306,4 @@ async def readmit(broker: Broker, me: Participant, *, now: float) -> list[Held]:
             return False
         return ledger is not None or station is not None
 
-    return await release(broker, me.name, readable, own_station(me.stations, me.ledgers), now=now)
+    return await release(broker, me.name, readable, own_station(me.stations, me.beside), now=now)

@@ -187,6 +187,10 @@ class ParentRoad(Road):
         """Whether the service owns the runs of the step: it then keeps others off their ledger, as every hop does."""
         return self.keeper is not None and self.keeper.keeps(self.station.versions)
 
+    async def revive(self, runs: Sequence[str]) -> None:
+        """An end that comes again: what a dead process never got confirmed goes out now."""
+        await self._revive(runs)
+
     def report(self, trips: Sequence[Trip]) -> None:
         """Tell observers about trips that were carried on."""
         if self.tell.listening:
@@ -241,6 +245,7 @@ class Ends:
     async def _transact(self, heard: Sequence[End]) -> list[Publication]:
         trips: list[Trip] = []
         held: list[Publication] = []
+        known: list[str] = []
         runs = await self._owned(heard) if self.road.owns else ()
         async with self.road.store.begin() as tx:
             if runs:
@@ -248,12 +253,14 @@ class Ends:
             for end in heard:
                 try:
                     async with tx.savepoint():
-                        trips += await self._settled(tx, end)
+                        trips += await self._settled(tx, end, known)
                 except StoreUnavailable:
                     raise
                 except StampError as error:
                     held.append(self._held(end.message, error.reason, str(error)))
         self.road.report(trips)
+        if known:
+            await self.road.revive(known)
         return [*held, *(message for trip in trips for message in trip.messages)]
 
     async def _owned(self, heard: Sequence[End]) -> list[str]:
@@ -262,12 +269,14 @@ class Ends:
             rows = [await row_of(tx, end.stamp.run) for end in heard]
         return [row.run for row in rows if row is not None]
 
-    async def _settled(self, tx: Transaction, end: End) -> Sequence[Trip]:
+    async def _settled(self, tx: Transaction, end: End, known: list[str]) -> Sequence[Trip]:
+        """The trip that this end takes on; the run of one that was taken on before goes to `known`."""
         row = await row_of(tx, end.stamp.run)
         if row is None:
             return ()
         row, then = after_end(row, end.stamp)
         if then == "nothing":
+            known.append(row.run)
             return ()
         trip = self.road.opened(sure(row.undo) if then in OF_THE_UNDO else row.turn)
         await self.road.carry_on(tx, trip, row, then, end)

@@ -121,7 +121,7 @@ def _printable(detail: str) -> str:
 
 def _envelope(message: Message, headers: Mapping[str, Any]) -> bytes:
     parcel = {
-        "headers": {name: _wrapped(value) for name, value in headers.items()},
+        "headers": {_printable(name): _wrapped(value) for name, value in headers.items()},
         "body": b64encode(message.body).decode(),
         "content_type": message.content_type,
         "message_id": message.message_id,
@@ -130,26 +130,37 @@ def _envelope(message: Message, headers: Mapping[str, Any]) -> bytes:
 
 
 def _wrapped(value: Any) -> Any:
-    """A header value as JSON; bytes as base64, what JSON has no form for as its text."""
+    """A header value as JSON; bytes and texts without UTF-8 as base64, what JSON has no form for as its text."""
     match value:
         case bytes() | bytearray():
             return {"$bytes": b64encode(bytes(value)).decode()}
-        case datetime():
-            return value.isoformat()
         case Mapping():
-            return {"$table": {str(name): _wrapped(inner) for name, inner in value.items()}}
+            return {"$table": {_printable(str(name)): _wrapped(inner) for name, inner in value.items()}}
         case list() | tuple():
             return [_wrapped(inner) for inner in value]
-        case str() | int() | float() | None:
+        case str():
+            return _text(value)
+        case int() | float() | None:
             return value
         case _:
-            return str(value)
+            return _printable(value.isoformat() if isinstance(value, datetime) else str(value))
+
+
+def _text(text: str) -> str | dict[str, str]:
+    """The text, or as base64 where it has no form in UTF-8: JSON writers refuse lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return {"$text": b64encode(text.encode(errors="surrogatepass")).decode()}
+    return text
 
 
 def _opened(value: Any) -> Any:
     match value:
         case {"$bytes": str(text)}:
             return b64decode(text)
+        case {"$text": str(text)}:
+            return b64decode(text).decode(errors="surrogatepass")
         case {"$table": dict(table)}:
             return {name: _opened(inner) for name, inner in table.items()}
         case list():

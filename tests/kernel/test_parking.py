@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,6 +67,17 @@ def test_headers_that_would_route_a_publish_elsewhere_are_not_sent_as_headers() 
 @given(st.dictionaries(st.text(max_size=200), VALUES | st.integers() | st.text(st.characters()), max_size=4))
 def test_whatever_was_held_a_broker_takes_it(headers: dict[str, Any]) -> None:
     parcel = park(message(**headers), service="s", reason="r", detail="\ud800", now=1.5, origin={})
+    assert refusal(parcel) is None
+
+
+def test_a_header_with_a_lone_surrogate_is_kept_as_it_was() -> None:
+    original = message(stamp="{}", odd=["a\ud800b"], table={"inner": "\udfff"})
+    assert unpark(parked(original)) == original
+
+
+@pytest.mark.parametrize("name", ["a\ud800b", "\udfff"])
+def test_a_header_whose_name_has_no_utf_8_does_not_keep_a_message_from_being_held(name: str) -> None:
+    parcel = park(message(**{name: ["x"]}), service="s", reason="r", detail="d", now=1.5, origin={})
     assert refusal(parcel) is None
 
 

@@ -10,14 +10,17 @@ import msgspec
 import pytest
 
 from brokers.contract import Publication
-from stamp import All, Child, Each, Service, Stateless, Step, Workflow
+from stamp import All, Child, Each, FrontController, Orchestrator, Service, Stateless, Step, Workflow
+from stamp.codec import Codec
 from stamp.events import RunEnded, RunStarted
 from stamp.held import Held, Move, carry_out
 from stamp.ids import first_message
 from stamp.layout import JOURNAL, end_key
 from stamp.model import epoch
 from stamp.reading.audit import Account, Book, Evidence, judge
-from stamp.repair import Case, Operator, amended, dropped, opened, turned
+from stamp.repair import Case, Operator, amended, dropped, opened, skipped, turned
+from stamp.seal import HmacKey, KeyRing
+from stamp.style import Style
 from stamp.testing.record import Published, Run
 from stamp.testing.runner import OpenBench, SyncBench
 from tests.testing.family import (
@@ -240,6 +243,25 @@ def drop(table: SyncBench, step: str, service: str) -> None:
     table.settle()
 
 
+@pytest.mark.parametrize("inner", STYLES)
+def test_a_step_whose_child_failed_may_be_skipped_by_hand(opened_on: Open, inner: str) -> None:
+    child = inside(STYLES[inner][1])
+    house = Family((one_way(child), child), refuse={"wrap"})
+    table = opened_on(house)
+    run = table.start(house.outer, Created("o"))
+    table.settle()
+
+    def plan(found: Sequence[Held]) -> list[Move]:
+        case = Case(found[0].original(), opened(found[0].original()), "prepare")
+        return [Move(found[0], skipped(case, house.outer, OPERATOR, payload={"order": "by hand"}))]
+
+    table.call(carry_out(table.broker, "shop", plan, now=0.0))
+    table.settle()
+    assert table.run(run).status == "completed"
+    assert table.held == ()
+    assert house.calls == ["prepare", "pick", "undo pick"]
+
+
 def test_a_child_that_a_person_drops_has_failed_the_step(opened_on: Open) -> None:
     house = family(refuse={"wrap"})
     table = opened_on(house)
@@ -357,6 +379,69 @@ def test_each_item_of_a_list_may_run_a_child(opened_on: Open) -> None:
     assert sorted(house.calls) == sorted(
         ["create", *["prepare", "pick", "wrap", "undo wrap", "undo pick"] * 2, BACK[-1]]
     )
+
+
+@pytest.mark.parametrize("style", [FrontController("shop"), Orchestrator("shop")], ids=lambda style: style.name)
+@pytest.mark.parametrize("refuse", ["", "wrap", "ship"], ids=["completes", "child fails", "parent fails"])
+def test_the_service_of_the_step_may_own_both_runs(opened_on: Open, style: Style, refuse: str) -> None:
+    child = inside(style)
+    house = Family((outside(child, style), child), refuse={refuse})
+    table = opened_on(house)
+    assert play(table, house).status == ("compensated" if refuse else "completed")
+    assert len(house.calls) == len(set(house.calls))
+    assert table.held == ()
+
+
+def test_a_step_with_shards_may_run_a_child(opened_on: Open) -> None:
+    child = inside()
+    line = Step("prepare", service="shop", on=Created, emits=Prepared, runs=child, undo=True, shards=2)
+    after = Step("ship", service="shipping", on=Prepared)
+    house = Family((Workflow("SHARDED", version=1, start=Created, steps=[line, after]), child), refuse={"ship"})
+    table = opened_on(house)
+    runs = [table.start(house.outer, Created("o")) for _ in range(4)]
+    table.settle()
+    assert {table.run(run).status for run in runs} == {"compensated"}
+    assert [one.status for one in children(table)] == ["compensated"] * 4
+
+
+def test_a_signed_parent_and_a_signed_child(bench: OpenBench) -> None:
+    child = inside(signed=True)
+    line = Step("prepare", service="shop", on=Created, emits=Prepared, runs=child, undo=True)
+    flow = Workflow(
+        "SIGNED", version=1, start=Created, signed=True, steps=[line, Step("ship", service="shop", on=Prepared)]
+    )
+    house = Family((flow, child), refuse={"ship"})
+    for service in house.all:
+        service.codec = Codec(keys=KeyRing([HmacKey("k1", b"0" * 32)], signing="k1"))
+    table = bench(*house.all)
+    run = table.start(house.outer, Created("o"))
+    table.settle()
+    assert table.run(run).status == "compensated"
+    assert house.calls == ["prepare", "pick", "wrap", "undo wrap", "undo pick"]
+
+
+def test_versions_with_and_without_a_child_are_served_side_by_side(opened_on: Open) -> None:
+    child = inside()
+    alone = Step("prepare", service="shop", on=Created, emits=Prepared)
+    running = Step("prepare", service="shop", on=Created, emits=Prepared, runs=child)
+    old = Workflow("VERSIONS", version=1, start=Created, steps=[alone])
+    new = Workflow("VERSIONS", version=2, start=Created, steps=[running])
+    house, shop = Family((child,)), Service("shop")
+
+    @shop.step(old, "prepare")
+    async def prepare(event: Created, hop: Any) -> Prepared:
+        return Prepared(event.order)
+
+    @shop.step(new, "prepare")
+    async def ask(event: Created, hop: Any) -> Asked:
+        return Asked(event.order)
+
+    house.services["shop"] = shop
+    table = opened_on(house)
+    runs = [table.start(flow, Created("o"), via=shop) for flow in (old, new)]
+    table.settle()
+    assert [table.run(run).status for run in runs] == ["completed", "completed"]
+    assert house.calls == ["pick", "wrap"]
 
 
 class Box(msgspec.Struct, kw_only=True):
