@@ -64,14 +64,17 @@ class _Transaction(_Wrapper):
 
 class _Broker(_Wrapper):
     async def consume(self, queue: str, *, prefetch: int = 100) -> _Consumer:
-        return _Consumer(await self._inner.consume(queue, prefetch=prefetch))
+        return _Consumer(await self._inner.consume(queue, prefetch=prefetch), self._inner, queue)
 
 
 class _Consumer(_Wrapper):
-    def __init__(self, inner: Consumer) -> None:
+    def __init__(self, inner: Consumer, broker: Broker, queue: str) -> None:
         super().__init__(inner)
+        self._broker = broker
+        self._queue = queue
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
         deliveries: Sequence[Delivery] = await self._inner.receive(limit)
         await self._inner.ack(deliveries)
+        await self._broker.depth(self._queue)  # until an answer is back, the acknowledgement may still be in here
         return deliveries
