@@ -43,7 +43,7 @@ test-faults: env servers ## every kill point, every fault, and RUNS=10000 runs u
 	RUNS=$(RUNS) $(BIN)/python -m pytest -s tests/faults/test_*.py tests/faults/full/[a-z]*.py
 
 proof: env ## sagas against 20,000 random workflows, failures and orders of messages (PROOF_CASES=N)
-	SAGA_CASES=$(PROOF_CASES) $(BIN)/python -m pytest -q tests/kernel/test_saga_proof.py --timeout 7200
+	SAGA_CASES=$(PROOF_CASES) $(BIN)/python -m pytest -q tests/kernel/test_saga_proof.py tests/styles/test_proof.py --timeout 7200
 
 check: env ## ruff, mypy, pyright, arrows, generated docs
 	$(BIN)/ruff check .

@@ -107,8 +107,8 @@ def read(specimen: Specimen) -> Reading:
 
 
 def _check_count(stamp: Stamp) -> None:
-    """Of a slim stamp the one entry is the one that its message is about."""
-    if stamp.owner is None and stamp.history and stamp.branch is None and stamp.history[-1].seq != stamp.seq:
+    counted = stamp.branch is None and stamp.owner is None  # an owner's command carries the entry that it undoes
+    if counted and stamp.history and stamp.history[-1].seq != stamp.seq:
         raise StampInvalid(f"seq is {stamp.seq}, but the last entry has {stamp.history[-1].seq}")
 
 

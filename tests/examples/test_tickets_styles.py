@@ -28,7 +28,7 @@ MOMENTS = (30, 120, 220, 350)
 
 @pytest.fixture(
     scope="module",
-    params=["memory front-controller", "memory orchestrator", "memory stateless", "rabbitmq stateless"],
+    params=["memory front-controller", "memory orchestrator", "rabbitmq stateless"],
 )
 def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Demo, dict[str, Any]]:
     broker, style = request.param.split()
@@ -63,9 +63,8 @@ def test_an_owner_that_is_killed_again_and_again_has_a_complete_ledger_in_the_en
     _is_complete(running, owner, code, out)
 
 
-@pytest.mark.parametrize("style", OWNERS)
-def test_two_processes_of_an_owner_share_its_work_and_one_may_die(rabbitmq: Server, tmp_path: Path, style: str) -> None:
-    owner = OWNERS[style]
+def test_two_processes_of_an_owner_share_its_work_and_one_may_die(rabbitmq: Server, tmp_path: Path) -> None:
+    style, owner = "front-controller", "tickets"
     with demo(tmp_path, "-o", "json", "--style", style, "--broker", rabbitmq.url, "--replace") as running:
         running.until_started()
         with second(running, owner, style, rabbitmq.url) as process:

@@ -25,20 +25,15 @@ class Open(Protocol):
     ) -> Stage: ...
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
-def staged(bench: OpenBench, store: str) -> Open:
-    return _opener(bench, store)
-
-
-@pytest.fixture
-def in_memory(bench: OpenBench) -> Open:
-    """The same for what is long and has nothing to do with the store."""
+def staged(bench: OpenBench) -> Open:
     return _opener(bench, "memory")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def stored(request: pytest.FixtureRequest, bench: OpenBench) -> Open:
+    """The same on each store that needs no server, for what has to do with it."""
+    return _opener(bench, str(request.param))
 
 
 def _opener(bench: OpenBench, store: str) -> Open:

@@ -24,8 +24,8 @@ COUNTING = pytest.mark.parametrize("style", COUNTED, ids=label)
 
 
 @STYLES
-def test_a_run_completes(staged: Open, style: Style) -> None:
-    stage = staged(static, style).play()
+def test_a_run_completes(stored: Open, style: Style) -> None:
+    stage = stored(static, style).play()
     assert (stage.status, stage.ends) == ("completed", ["end.completed"])
     assert stage.done == ["charge", "check", "reserve", "ship", "tell"]
     stage.agrees()
@@ -52,8 +52,8 @@ def test_a_failure_behind_the_pivot_is_held_and_goes_on_when_it_is_released(stag
 
 
 @STYLES
-def test_a_failure_undoes_what_ran_in_reverse_order(staged: Open, style: Style) -> None:
-    stage = staged(line, style, refuse={"tell"}).play()
+def test_a_failure_undoes_what_ran_in_reverse_order(stored: Open, style: Style) -> None:
+    stage = stored(line, style, refuse={"tell"}).play()
     assert (stage.status, stage.ends) == ("compensated", ["end.compensated"])
     assert stage.undone == ["ship", "charge", "check"]
     stage.agrees()
@@ -77,8 +77,8 @@ def test_why_a_run_turned_back_is_told_with_its_end(staged: Open, style: Style) 
 
 
 @STYLES
-def test_a_failed_branch_turns_the_other_then_the_trunk(staged: Open, style: Style) -> None:
-    stage = staged(static, style, refuse={"reserve"}).play()
+def test_a_failed_branch_turns_the_other_then_the_trunk(stored: Open, style: Style) -> None:
+    stage = stored(static, style, refuse={"reserve"}).play()
     assert (stage.status, stage.ends, stage.undone) == ("compensated", ["end.compensated"], ["charge", "check"])
     stage.agrees()
 
@@ -93,9 +93,9 @@ def test_two_failed_branches_end_the_run_once(staged: Open, style: Style) -> Non
 @STYLES
 @pytest.mark.parametrize("step", ["ship", "tell"])
 def test_a_failure_behind_the_join_undoes_the_join_both_branches_and_the_trunk(
-    staged: Open, style: Style, step: str
+    stored: Open, style: Style, step: str
 ) -> None:
-    stage = staged(static, style, refuse={step}).play()
+    stage = stored(static, style, refuse={step}).play()
     assert (stage.status, stage.ends, stage.undone[-1]) == ("compensated", ["end.compensated"], "check")
     assert sorted(stage.undone[-3:-1]) == ["charge", "reserve"]
     assert stage.undone[:-3] == (["ship"] if step == "tell" else [])
@@ -129,8 +129,8 @@ def test_items_are_undone_each_with_what_it_kept(staged: Open, style: Style, ste
 
 
 @COUNTING
-def test_forks_in_forks_come_together(in_memory: Open, style: Style) -> None:
-    stage = in_memory(nested, style).play()
+def test_forks_in_forks_come_together(staged: Open, style: Style) -> None:
+    stage = staged(nested, style).play()
     assert (stage.status, stage.ends, len(stage.done)) == ("completed", ["end.completed"], 14)
     stage.agrees()
 
@@ -138,9 +138,9 @@ def test_forks_in_forks_come_together(in_memory: Open, style: Style) -> None:
 @COUNTING
 @pytest.mark.parametrize("step", ["weigh:a", "pick:b", "pack", "gather", "charge", "split", "ship"])
 def test_a_failure_anywhere_in_nested_forks_undoes_everything_once_effects_before_causes(
-    in_memory: Open, style: Style, step: str
+    staged: Open, style: Style, step: str
 ) -> None:
-    stage = in_memory(nested, style, refuse={step}).play()
+    stage = staged(nested, style, refuse={step}).play()
     assert (stage.status, stage.ends) == ("compensated", ["end.compensated"])
     assert sorted(stage.undone) == [name for name in stage.done if name not in {"ship", "tell"}]
     for cause, effect in [("check", "charge"), ("check", "split"), ("split", "pick:a"), ("pick:a", "weigh:a")]:
@@ -150,8 +150,8 @@ def test_a_failure_anywhere_in_nested_forks_undoes_everything_once_effects_befor
 
 
 @STYLES
-def test_independent_branches_end_each_by_itself(staged: Open, style: Style) -> None:
-    stage = staged(independent, style).play()
+def test_independent_branches_end_each_by_itself(stored: Open, style: Style) -> None:
+    stage = stored(independent, style).play()
     assert (stage.status, stage.ends) == ("completed", ["end.completed"] * 2)
     stage.agrees()
 
@@ -177,8 +177,8 @@ def test_a_join_whose_time_is_up_turns_what_came_and_what_comes_late(staged: Ope
 
 
 @STYLES
-def test_a_join_that_may_proceed_runs_without_a_branch_and_turns_it_when_it_comes(staged: Open, style: Style) -> None:
-    stage = staged(partial(static, timeout="1h", missing="proceed"), style, without=("warehouse",)).play()
+def test_a_join_that_may_proceed_runs_without_a_branch_and_turns_it_when_it_comes(stored: Open, style: Style) -> None:
+    stage = stored(partial(static, timeout="1h", missing="proceed"), style, without=("warehouse",)).play()
     stage.table.advance("61m")
     [joined] = stage.house.joined
     assert (joined[Charged], joined[Reserved], joined.missing) == (Charged("r-1"), None, (1,))
@@ -213,8 +213,8 @@ def test_tries_are_counted_and_shown(staged: Open, style: Style) -> None:
 
 
 @STYLES
-def test_an_undo_that_keeps_failing_is_held_and_goes_on_when_it_is_released(staged: Open, style: Style) -> None:
-    stage = staged(line, style, refuse={"tell"})
+def test_an_undo_that_keeps_failing_is_held_and_goes_on_when_it_is_released(stored: Open, style: Style) -> None:
+    stage = stored(line, style, refuse={"tell"})
     stage.table.fail("undo:charge", times=3)
     stage.play()
     assert (stage.status, stage.undone) == ("held", ["ship"])
@@ -238,8 +238,8 @@ def test_a_step_that_comes_too_late_turns_the_run(staged: Open, style: Style) ->
 
 @pytest.mark.parametrize("style", [DESK, ORCHESTRATED], ids=label)
 @pytest.mark.parametrize("refused", ["", "ship", "weigh:a", "charge"])
-def test_a_run_is_told_as_its_stamped_twin_is(in_memory: Open, style: Style, refused: str) -> None:
-    mine, twin = in_memory(nested, style, {refused}).play(), in_memory(nested, STAMPED, {refused}).play()
+def test_a_run_is_told_as_its_stamped_twin_is(staged: Open, style: Style, refused: str) -> None:
+    mine, twin = staged(nested, style, {refused}).play(), staged(nested, STAMPED, {refused}).play()
     assert story(mine) == story(twin)
 
 

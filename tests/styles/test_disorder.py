@@ -46,9 +46,9 @@ def ended(stage: Stage) -> object:
 @REFUSED
 @pytest.mark.parametrize("times", [1, 2])
 def test_every_message_may_come_again_and_nothing_runs_twice(
-    in_memory: Open, style: Style, refused: str, times: int
+    staged: Open, style: Style, refused: str, times: int
 ) -> None:
-    stage = in_memory(static, style, {refused}).play()
+    stage = staged(static, style, {refused}).play()
     before = ended(stage)
     for message in sent(stage):
         for _ in range(times):
@@ -61,8 +61,8 @@ def test_every_message_may_come_again_and_nothing_runs_twice(
 
 @pytest.mark.parametrize("style", COUNTED, ids=label)
 @pytest.mark.parametrize("refused", ["", "weigh:a"])
-def test_every_message_of_forks_in_forks_may_come_again_at_once(in_memory: Open, style: Style, refused: str) -> None:
-    stage = in_memory(nested, style, {refused}).play()
+def test_every_message_of_forks_in_forks_may_come_again_at_once(staged: Open, style: Style, refused: str) -> None:
+    stage = staged(nested, style, {refused}).play()
     before = ended(stage)
     messages = sent(stage)
     Random(5).shuffle(messages)
@@ -74,8 +74,8 @@ def test_every_message_of_forks_in_forks_may_come_again_at_once(in_memory: Open,
 
 @OWNERS
 @pytest.mark.parametrize("refused", ["reserve", "ship", "tell"])
-def test_old_replies_and_reports_of_an_ended_run_change_nothing(staged: Open, style: Style, refused: str) -> None:
-    stage = staged(static, style, {refused}).play()
+def test_old_replies_and_reports_of_an_ended_run_change_nothing(stored: Open, style: Style, refused: str) -> None:
+    stage = stored(static, style, {refused}).play()
     before = ended(stage)
     reports = [message for message in sent(stage) if message.routing_key.startswith("report.")]
     for message in reversed(reports):
@@ -87,9 +87,9 @@ def test_old_replies_and_reports_of_an_ended_run_change_nothing(staged: Open, st
 @FRONT
 @pytest.mark.parametrize("make", [static, dynamic, nested])
 def test_a_front_controller_puts_reports_together_that_come_in_the_wrong_order(
-    in_memory: Open, style: Style, make: Callable[[], Workflow]
+    staged: Open, style: Style, make: Callable[[], Workflow]
 ) -> None:
-    stage = in_memory(make, style)
+    stage = staged(make, style)
     post = Post(stage.table, is_report)
     stage.play()
     assert (stage.ends, "tell" in stage.done) == (["end.completed"], True)
@@ -102,9 +102,9 @@ def test_a_front_controller_puts_reports_together_that_come_in_the_wrong_order(
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("make", "refused"), [(static, "ship"), (static, "tell"), (nested, "pack"), (nested, "ship")])
 def test_a_run_goes_back_in_order_though_its_reports_come_in_any(
-    in_memory: Open, style: Style, make: Callable[[], Workflow], refused: str, seed: int
+    staged: Open, style: Style, make: Callable[[], Workflow], refused: str, seed: int
 ) -> None:
-    stage, chance = in_memory(make, style, {refused}), Random(seed)
+    stage, chance = staged(make, style, {refused}), Random(seed)
     post = Post(stage.table, is_report)
     stage.play()
     while post.kept:
@@ -121,8 +121,8 @@ def test_a_run_goes_back_in_order_though_its_reports_come_in_any(
 
 @FRONT
 @pytest.mark.parametrize("step", ["charge", "reserve", "ship"])
-def test_one_report_that_is_much_later_than_all_others_still_counts(staged: Open, style: Style, step: str) -> None:
-    stage = staged(static, style, {"tell"})
+def test_one_report_that_is_much_later_than_all_others_still_counts(stored: Open, style: Style, step: str) -> None:
+    stage = stored(static, style, {"tell"})
     post = Post(stage.table, lambda one: one.routing_key == f"report.{step}")
     stage.play()
     assert stage.undone == []
@@ -135,8 +135,8 @@ def test_one_report_that_is_much_later_than_all_others_still_counts(staged: Open
 
 
 @FRONT
-def test_steps_go_on_while_the_front_controller_is_away_and_it_catches_up(staged: Open, style: Style) -> None:
-    stage = staged(line, style)
+def test_steps_go_on_while_the_front_controller_is_away_and_it_catches_up(stored: Open, style: Style) -> None:
+    stage = stored(line, style)
     post = Post(stage.table, lambda one: one.routing_key == "Checked")
     stage.play()
     owner = stage.away(stage.owner or "")
@@ -151,8 +151,8 @@ def test_steps_go_on_while_the_front_controller_is_away_and_it_catches_up(staged
 
 
 @ORCHESTRATORS
-def test_a_run_waits_while_its_orchestrator_is_away_and_goes_on_with_it(staged: Open, style: Style) -> None:
-    stage = staged(line, style)
+def test_a_run_waits_while_its_orchestrator_is_away_and_goes_on_with_it(stored: Open, style: Style) -> None:
+    stage = stored(line, style)
     post = Post(stage.table, lambda one: one.routing_key == "Checked")
     stage.play()
     owner = stage.away(stage.owner or "")
@@ -168,9 +168,9 @@ def test_a_run_waits_while_its_orchestrator_is_away_and_goes_on_with_it(staged: 
 @REFUSED
 @pytest.mark.parametrize("burst", range(1, 9))
 def test_an_owner_that_dies_before_it_has_sent_what_it_wrote_down_sends_it_when_it_is_back(
-    in_memory: Open, style: Style, refused: str, burst: int
+    staged: Open, style: Style, refused: str, burst: int
 ) -> None:
-    stage = in_memory(static, style, {refused})
+    stage = staged(static, style, {refused})
     post = Post(stage.table, nothing)
     left = [burst]
 

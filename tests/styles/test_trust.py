@@ -68,8 +68,8 @@ def post(stage: Stage, publication: Publication) -> None:
 
 
 @OWNERS
-def test_two_accounts_of_one_hop_are_held_as_equivocation(staged: Open, style: Style) -> None:
-    stage = staged(line, style).play()
+def test_two_accounts_of_one_hop_are_held_as_equivocation(stored: Open, style: Style) -> None:
+    stage = stored(line, style).play()
     before = stage.row()
     post(stage, forged(report_of(stage, "charge")))
     [held] = stage.table.held
@@ -78,8 +78,8 @@ def test_two_accounts_of_one_hop_are_held_as_equivocation(staged: Open, style: S
 
 
 @OWNERS
-def test_a_report_that_was_not_believed_is_looked_at_again_when_it_is_released(staged: Open, style: Style) -> None:
-    stage = staged(line, style).play()
+def test_a_report_that_was_not_believed_is_looked_at_again_when_it_is_released(stored: Open, style: Style) -> None:
+    stage = stored(line, style).play()
     post(stage, forged(report_of(stage, "charge")))
     assert [held.reason for held in stage.table.release()] == ["equivocation"]
     stage.table.settle()
@@ -87,8 +87,8 @@ def test_a_report_that_was_not_believed_is_looked_at_again_when_it_is_released(s
 
 
 @OWNERS
-def test_notes_that_come_with_one_that_is_not_believed_are_written_all_the_same(staged: Open, style: Style) -> None:
-    stage = staged(line, style)
+def test_notes_that_come_with_one_that_is_not_believed_are_written_all_the_same(stored: Open, style: Style) -> None:
+    stage = stored(line, style)
     kept = Post(stage.table, lambda one: one.routing_key == "report.charge")
     stage.play()
     real, owner = kept.kept[0], stage.away(stage.owner or "")
@@ -185,10 +185,10 @@ EXT = {"com.example": {"colour": "red"}}
 @STYLES
 @pytest.mark.parametrize("make", [static, dynamic])
 @pytest.mark.parametrize("refused", ["", "tell"])
-def test_what_nobody_here_knows_survives_every_hop(in_memory: Open, style: Style, make: Any, refused: str) -> None:
+def test_what_nobody_here_knows_survives_every_hop(staged: Open, style: Style, make: Any, refused: str) -> None:
     if isinstance(style, Stateless) and make is dynamic:
         make = static
-    stage = in_memory(make, style, {refused})
+    stage = staged(make, style, {refused})
     kept = Post(stage.table, lambda one: one.message.type in {"Ordered", "report:start"})
     stage.play()
     kept.wanted = lambda one: one.message.type == "Ordered" and not one.message.headers.get("seen")
