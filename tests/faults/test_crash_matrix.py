@@ -61,7 +61,7 @@ def test_every_point_named_here_exists() -> None:
     ],
 )
 def test_the_account_finds_a_toolkit_that_breaks_its_promise(
-    sabotage: str, point: str, nth: int, found: str, rabbitmq: Server, tmp_path: Path
+    sabotage: str, point: str, *, nth: int, found: str, rabbitmq: Server, tmp_path: Path
 ) -> None:
     broken = crashed(
         Point.parse(point),
