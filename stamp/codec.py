@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from brokers.contract import Message
 from stamp.errors import (
     Looping,
     NoStamp,
@@ -28,15 +27,19 @@ from stamp.errors import (
     TooNew,
     UnknownWorkflow,
 )
-from stamp.evolution import Upcasters, too_new
+from stamp.evolution import too_new
 from stamp.ids import is_uuid
 from stamp.model import ENDED, FORMAT, Stamp, encoded_size, epoch
 from stamp.nesting import depth_exceeds
 from stamp.schema import entry_checker, header_checker
-from stamp.seal import KeyRing
 from stamp.style import Stateless
 from stamp.window import as_seen
-from stamp.workflow import Workflow
+
+if TYPE_CHECKING:  # words for types alone: a tool that reads a stamp loads no tables
+    from brokers.contract import Message
+    from stamp.evolution import Upcasters
+    from stamp.seal import KeyRing
+    from stamp.workflow import Workflow
 
 STAMP = "stamp"
 SIGNATURE = "stamp_signature"
@@ -57,7 +60,7 @@ ATTEMPTS_BELIEVED = 1_000_000
 FEATURES: frozenset[str] = frozenset()
 """Values of `crit` that this version understands."""
 
-Versions = Mapping[int, Workflow]
+Versions = Mapping[int, "Workflow"]
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _object = msgspec.json.Decoder(dict[str, Any])

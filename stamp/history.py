@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stamp.branching import within
 from stamp.model import Entry, Stamp
-from stamp.step import Step
-from stamp.workflow import Workflow
+
+if TYPE_CHECKING:  # words for types alone: a tool that reads a stamp loads no tables
+    from stamp.step import Step
+    from stamp.workflow import Workflow
 
 FOLD_ENTRIES = 32
 FOLD_BYTES = 12 * 1024

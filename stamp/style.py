@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stamp.errors import DefinitionError
-from stamp.step import service_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,8 @@ class Stateless:
 
 
 def _check(owner: str, shards: int) -> None:
+    from stamp.step import service_name  # noqa: PLC0415  reading a stamp needs styles, and no tables
+
     service_name(owner)
     if shards < 1:
         raise DefinitionError(f"shards={shards} of the ledger of {owner!r}", fix="one or more")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from stamp.errors import StampInvalid
 from stamp.model import Stamp
 from stamp.style import Stamped
-from stamp.workflow import Workflow
+
+if TYPE_CHECKING:  # words for types alone: a tool that reads a stamp loads no tables
+    from stamp.workflow import Workflow
 
 NOTHING = b"[]"
 WINDOW = 1

@@ -12,7 +12,7 @@ from stamp.cli import apps, output, settings
 from stamp.cli.command import command, group
 from stamp.cli.problems import NO, OK, bad_app
 from stamp.errors import DefinitionError, SchemaMissing, UnknownWorkflow
-from stamp.evolution import compare
+from stamp.evolution.compare import compare
 from stamp.reading.lock import locked, relock
 from stamp.schema.files import drift, freeze, frozen, versions
 from stamp.workflow import Workflow

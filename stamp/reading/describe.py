@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,9 +15,11 @@ from stamp.history import undo_stack
 from stamp.model import ENDED, Entry, Stamp
 from stamp.reading.inputs import Specimen
 from stamp.schema import stamp_checker
-from stamp.workflow import Workflow
 
-Flows = Mapping[tuple[str, int], Workflow]
+if TYPE_CHECKING:  # words for types alone: a tool that reads a stamp loads no tables
+    from stamp.workflow import Workflow
+
+Flows = Mapping[tuple[str, int], "Workflow"]
 """The workflows that a tool was told about, by name and version."""
 
 STATUS = {"forward": "running", "backward": "compensating"}

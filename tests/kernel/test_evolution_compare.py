@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 from stamp.errors import DefinitionError
-from stamp.evolution import compare, subset_problems
+from stamp.evolution import subset_problems
+from stamp.evolution.compare import compare
 from stamp.schema import Checker
 
 

@@ -16,7 +16,8 @@ import pytest
 from msgspec import Meta, Struct
 
 from stamp.errors import BadConfiguration, DefinitionError, SchemaDrift, SchemaMissing
-from stamp.evolution import compare, subset_problems
+from stamp.evolution import subset_problems
+from stamp.evolution.compare import compare
 from stamp.schema import Contract, drift, dumps, freeze, frozen, versions
 
 
