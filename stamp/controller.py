@@ -286,8 +286,12 @@ class Desk:
 
     async def _repeated(self, notes: Sequence[Note]) -> None:
         """What a dead process wrote and never got confirmed goes out soon, not when its lease ends."""
-        if notes:
+        if not notes:
+            return
+        try:
             await self.store.revive([note.seen.stamp.run for note in notes])
+        except StoreUnavailable as error:  # what the notes say is committed: nothing of it may be done again for this
+            log.warning("%s: rows of %d runs wait for their lease to end: %s", self.keeper.service, len(notes), error)
         for note in notes:
             self.tell(
                 DuplicateDropped(

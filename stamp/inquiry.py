@@ -102,7 +102,8 @@ class Picture:
 
     def _ahead(self) -> tuple[str, ...]:
         ran = {one.read().step: one.event for one in self.steps}
-        events = [event for step, event in ran.items() if self.workflow.step(step).outputs]
+        known = self.workflow.table.steps  # the run may be of another version, with steps that are not in this one
+        events = [event for step, event in ran.items() if step not in known or known[step].outputs]
         ahead = {step for event in events for step in self.workflow.remaining(event) if step not in ran}
         return tuple(step.name for step in self.workflow.steps if step.name in ahead)
 

@@ -22,7 +22,7 @@ import msgspec
 from stamp.decision import Decision, Forward, Next, Position
 from stamp.history import PASSED
 from stamp.ids import next_message
-from stamp.layout import report_key
+from stamp.layout import end_key, report_key
 from stamp.model import Entry, Stamp
 from stamp.style import FrontController, Orchestrator, Stamped, Stateless
 from stamp.workflow import Workflow
@@ -74,7 +74,7 @@ def _by_the_service(message: Next, style: FrontController | Orchestrator | State
         case Stateless():
             return True
         case FrontController():
-            return message.kind in {"event", "word", "timer", "report"} or message.routing_key == "end.completed"
+            return message.kind in {"event", "word", "timer", "report"} or _completes(message)
         case Orchestrator():
             return message.kind in {"word", "timer", "report"}
 
@@ -98,7 +98,7 @@ def report(stamp: Stamp, entry: msgspec.Raw | None, at: Position, *, events: Seq
 
 
 def _completes(message: Next) -> bool:
-    return message.routing_key == "end.completed"
+    return message.routing_key == end_key("completed")
 
 
 def _slim(message: Next, entry: msgspec.Raw | None, workflow: Workflow) -> Next:

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from stamp import All, Fail, Hop, Service, Step, Workflow
-from stamp.errors import DefinitionError
-from stamp.events import Overdue
-from stamp.inquiry import Picture, ask
+from stamp.errors import DefinitionError, StoreUnavailable
+from stamp.events import DuplicateDropped, Overdue, Paused
+from stamp.inquiry import Answer, Picture, ask
+from stamp.notes import Jotting
 from stamp.style import FrontController, Orchestrator, Stamped, Stateless, Style
 from stamp.testing.runner import OpenBench, SyncBench
 
@@ -180,6 +181,33 @@ def test_a_stateless_run_that_went_back_says_so(bench: OpenBench) -> None:
     picture = post.ask(here, run)
     assert (picture.status, picture.done) == ("compensated", ())
     assert all(one.undone for one in picture.steps if one.read().undo)
+
+
+def test_a_step_that_this_version_does_not_know_does_not_keep_the_picture_from_being_put_together() -> None:
+    entry = msgspec.json.encode(
+        {"seq": 1, "step": "gone", "service": "scale", "at": "2026-11-25T10:00:00Z", "outcome": "ok"}
+    )
+    answer = Answer(service="scale", steps=[Jotting(msgspec.Raw(entry), "Loaded")])
+    picture = Picture(run="r", workflow=table(Stateless()), answers={"scale": answer}, silent=())
+    assert (picture.status, picture.remaining) == ("running", ("deliver",))
+
+
+@pytest.mark.parametrize("style", OWNERS, ids=str)
+def test_a_report_that_comes_again_is_settled_though_the_store_goes_away_behind_it(
+    bench: OpenBench, monkeypatch: pytest.MonkeyPatch, style: Style
+) -> None:
+    async def away(runs: object) -> None:
+        raise StoreUnavailable("gone", fix="wait")
+
+    post = Post(style)
+    here, run = post.play(bench)
+    monkeypatch.setattr(here.store(str(style.owner)), "revive", away)
+    here.redeliver(here.published.of_type("report:load")[0])
+    here.settle()
+    queue = f"{style.owner}.PARCEL.ledger"
+    assert [fact.consumer for fact in here.facts if isinstance(fact, DuplicateDropped)] == [queue]
+    assert not any(isinstance(fact, Paused) for fact in here.facts)
+    assert (here.call(here.broker.depth(queue)), here.run(run).status) == (0, "completed")
 
 
 def test_nobody_has_heard_of_an_unknown_run(bench: OpenBench) -> None:
