@@ -12,19 +12,24 @@ from uuid import UUID
 
 import asyncpg  # type: ignore[import-untyped]
 
+from stamp.ids import inbox_key, run_id
 from stamp.registry import store_for
+from stamp.stores.sql import Schema
 
 DAY = 86_400.0
 """Seconds. The rows expire in a day: nothing prunes them while it is measured."""
+
+PACE = 0.01
+"""Seconds from one run to the next: a million of them began within the last three hours."""
 
 
 async def sqlite(folder: Path, consumers: Mapping[str, str], runs: int) -> None:
     """`<service>.db` for every service, whose inbox remembers `runs` messages of its consumer."""
     for service, consumer in consumers.items():
-        inbox = await _tables(f"sqlite:///{folder}/{service}.db")
+        schema = await _tables(f"sqlite:///{folder}/{service}.db")
         with sqlite3.connect(folder / f"{service}.db") as db:
             db.execute("PRAGMA cache_size = -400000")
-            db.executemany(f"INSERT INTO {inbox} VALUES (?, ?, ?)", _rows(consumer, runs))
+            db.executemany(f"INSERT INTO {schema.inbox} VALUES (?, ?, ?)", _rows(consumer, runs))
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         db.close()
 
@@ -36,13 +41,12 @@ async def postgres(url: str, database: str, consumers: Mapping[str, str], runs: 
     await connection.execute(f"CREATE DATABASE {database}")
     await connection.close()
     target = f"{url.rpartition('/')[0]}/{database}"
-    inbox = await _tables(target)
+    schema = await _tables(target)
     connection = await asyncpg.connect(target)
     try:
-        await connection.execute("SET work_mem = '200MB'")
         for consumer in consumers.values():
-            await connection.execute(_FILL.format(inbox=inbox), consumer, time.time() + DAY, runs)
-        await connection.execute(f"VACUUM ANALYZE {inbox}")
+            await connection.copy_records_to_table("inbox", schema_name=schema.place, records=_rows(consumer, runs))
+        await connection.execute(f"VACUUM ANALYZE {schema.inbox}")
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
@@ -59,22 +63,19 @@ async def wal_kib(url: str) -> float:
     return float(found) / 1024
 
 
-_FILL = """\
-INSERT INTO {inbox} SELECT $1, id, $2::float8 + row_number() OVER (ORDER BY id)
-FROM (SELECT gen_random_uuid()::text AS id FROM generate_series(1, $3)) AS thrown ORDER BY id"""
-
-
-async def _tables(url: str) -> str:
+async def _tables(url: str) -> Schema:
     store: Any = store_for(url)
     await store.open()
     await store.close()
-    inbox: str = store.schema.inbox
-    return inbox
+    schema: Schema = store.schema
+    return schema
 
 
 def _rows(consumer: str, runs: int) -> Iterator[tuple[str, str, float]]:
-    """In the order of their key, which is how they can be written quickly."""
-    expires = time.time() + DAY
+    """One message of each run, in the order in which the runs began; all of them have ended."""
     thrown = random.Random(1)
-    for number, value in enumerate(sorted(thrown.getrandbits(128) for _ in range(runs))):
-        yield consumer, str(UUID(int=value)), expires + number
+    now = time.time()
+    for number in range(runs):
+        started = now - (runs - number) * PACE
+        run = run_id(started, thrown.randbytes(10))
+        yield consumer, inbox_key(run, str(UUID(int=thrown.getrandbits(128)))), started + DAY

@@ -86,13 +86,14 @@ async def _carried(runtime: Runtime, tally: tickets.Tally, runs: int) -> None:
 async def alternating(
     contenders: Sequence[Contender], timer: Timer, *, runs: int, rounds: int, what: str
 ) -> dict[str, Any]:
-    """A short round of each to warm up, then `rounds` in turn: a row a figure for each name."""
+    """A short round of each to warm up, then `rounds` in turn, there and back: a row a figure for each name."""
     samples: dict[str, list[dict[str, float]]] = {one.name: [] for one in contenders}
     for one in contenders:
         await one.round(max(1, runs // 5), timer)
     for turn in range(rounds):
         say(f"{what}: round {turn + 1} of {rounds}")
-        for one in contenders:
+        # A B, B A, …: whoever always came second would measure what the first one left to do.
+        for one in contenders if turn % 2 == 0 else reversed(contenders):
             samples[one.name].append(await one.round(runs, timer))
     return {name: rows(taken) for name, taken in samples.items()}
 

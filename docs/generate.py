@@ -22,8 +22,10 @@ Five tables beside your own, in the same database, so that they commit in the sa
 prints this SQL for any prefix or schema; `stamp db upgrade` runs what is missing of it, and so does every service when
 it starts.
 
-- **inbox**: one row for each message that a consumer (a step's queue) has handled. `expires_at` is the run's deadline
-  plus one day, in seconds since the epoch; [`stamp db prune`](../how-to/prune.md) deletes what is past it.
+- **inbox**: one row for each message that a consumer (a step's queue) has handled. `message_id` begins with the time
+  of the run's beginning, as its id has it, so that rows of one time lie side by side; the message's own id follows the
+  slash. `expires_at` is the run's deadline plus one day, in seconds since the epoch;
+  [`stamp db prune`](../how-to/prune.md) deletes what is past it.
 - **outbox**: one row for each message that is committed and not yet confirmed by the broker. `lease_until` and
   `lease_by` say which process is sending it; the lease of a dead process runs out.
 - **joins**: one row for each branch of a fork that has arrived where a step waits for all of them; `expires_at` as in

@@ -42,6 +42,7 @@ from stamp.errors import (
 from stamp.events import MessageHeld, Paused, Resumed
 from stamp.failure import trimmed
 from stamp.hop import Hop
+from stamp.ids import inbox_key
 from stamp.joining import meet
 from stamp.nostore import NoStore
 from stamp.notes import note, recalled
@@ -163,7 +164,7 @@ class Road:
         async with self.store.begin() as tx:
             # Not `isinstance`: against a protocol that costs 9 µs, every time.
             if (foresee := getattr(tx, "foresee", None)) is not None:
-                await foresee(self.station.queue, [trip.delivery.message.message_id for trip in trips])
+                await foresee(self.station.queue, [_key_of(sure(trip.arrival)) for trip in trips])
             if self.keeper is not None and self.keeper.keeps(self.station.versions):
                 await self.keeper.lock(tx, [sure(trip.arrival).stamp.run for trip in trips])
             for trip in trips:
@@ -203,8 +204,7 @@ class Road:
 
     async def _first_seen(self, tx: Transaction, trip: Trip) -> bool:
         arrival = sure(trip.arrival)
-        message_id = arrival.message.message_id
-        return await tx.first_seen(self.station.queue, message_id, expires=expires_of(arrival.stamp))
+        return await tx.first_seen(self.station.queue, _key_of(arrival), expires=expires_of(arrival.stamp))
 
     async def _let_go(self, tx: Transaction, trip: Trip) -> bool:  # noqa: ARG002
         """Whether a message that the inbox knows was held after that, and has its turn again."""
@@ -236,7 +236,7 @@ class Road:
             return True
         known = await recalled(tx, arrival.stamp, position.step)
         if known is None:
-            key = Hop[Any](arrival.workflow, arrival.stamp, position).action_key
+            key = inbox_key(arrival.stamp.run, Hop[Any](arrival.workflow, arrival.stamp, position).action_key)
             await tx.first_seen(f"{self.station.queue}|done", key, expires=expires_of(arrival.stamp))
             return False
         trip.arrival = msgspec.structs.replace(arrival, stamp=known)
@@ -274,7 +274,8 @@ class Road:
         """
         position = sure(trip.position)
         marks = f"{self.station.queue}|done"
-        fresh = await tx.first_seen(marks, hop.action_key, expires=expires_of(hop.stamp))
+        key = inbox_key(hop.run_id, hop.action_key)
+        fresh = await tx.first_seen(marks, key, expires=expires_of(hop.stamp))
         if fresh or position.action == "undo":
             return
         if not trip.doubted:
@@ -369,6 +370,10 @@ class Road:
         for trip in trips:
             for event in facts_of(self.service, self.station, trip, self.clock.now(), self.codec.soft_limit):
                 self.tell(event)
+
+
+def _key_of(arrival: Arrival) -> str:
+    return inbox_key(arrival.stamp.run, arrival.message.message_id)
 
 
 def _cancelled() -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 from brokers.contract import Message, Recorded
+from stamp.ids import inbox_key
 from stamp.layout import held_queue
 from stamp.ledger import Record, apply
 from stamp.model import ENDED
@@ -169,7 +170,7 @@ class Evidence:
     depths: Mapping[str, int | None] = field(default_factory=dict)
     """Ready messages by queue; `None`: there is no such queue."""
     handled: AbstractSet[tuple[str, str]] = frozenset()
-    """(queue, message id) that an inbox knows."""
+    """(queue, inbox key) that an inbox knows."""
     unsent: Mapping[str, Unsent] = field(default_factory=dict)
     """By run: a message in an outbox."""
 
@@ -251,11 +252,11 @@ def asked(book: Book) -> list[str]:
 
 
 def suspects(book: Book, depths: Mapping[str, int | None]) -> dict[str, list[str]]:
-    """By the queue in which they should be and by the depths are not: message ids to ask inboxes for."""
+    """By the queue in which they should be and by the depths are not: what to ask inboxes for."""
     found: dict[str, list[str]] = {}
     for run, spot in _spots(book, depths).items():
         if not spot.there:
-            found.setdefault(spot.queue, []).append(book.lines[run].tip.sighting.message_id)
+            found.setdefault(spot.queue, []).append(_key_of(book.lines[run]))
     return found
 
 
@@ -331,11 +332,15 @@ def _judged(line: Line, spot: _Spot, evidence: Evidence, *, young: bool) -> Verd
 def _reason(line: Line, spot: _Spot, evidence: Evidence) -> tuple[str, bool]:
     """Why it counts as missing, and whether sending its copy again helps."""
     depth = evidence.depths.get(spot.queue)
-    if (spot.queue, line.tip.sighting.message_id) in evidence.handled:
+    if (spot.queue, _key_of(line)) in evidence.handled:
         return "it was handled there, and what followed is in no outbox and not in the journal", False
     if depth is None:
         return "there is no such queue", True
     return ("the queue is empty" if not depth else f"the queue holds only {depth}, all sent later"), True
+
+
+def _key_of(line: Line) -> str:
+    return inbox_key(line.run, line.tip.sighting.message_id)
 
 
 def _spots(book: Book, depths: Mapping[str, int | None]) -> dict[str, _Spot]:

@@ -16,6 +16,7 @@ from brokers.contract import Broker, Exchange, Message, Publication, Recorded
 from brokers.memory import MemoryBroker
 from brokers.rabbitmq import RabbitBroker
 from stamp import journal, outgoing
+from stamp.ids import inbox_key
 from stamp.layout import delay_parts
 from stamp.ledger import Record
 from stamp.reading.audit import Book, Evidence, agreed, judge
@@ -228,9 +229,9 @@ async def _emitted(tx: Any, message: Message) -> None:
 
 def test_what_was_handled_and_has_no_successor_is_told_apart_and_is_not_sent_again(desk: Desk) -> None:
     (run,) = desk.start(services=["assignment"], until="TicketAssigned")
-    (message_id,) = [message.message_id for message in [desk_message(desk, run)]]
+    key = inbox_key(run, desk_message(desk, run).message_id)
     emptied(desk, QUEUE, 1)
-    in_store("printing", lambda tx: tx.first_seen(QUEUE, message_id, expires=None))
+    in_store("printing", lambda tx: tx.first_seen(QUEUE, key, expires=None))
     words = (*AUDIT, "--store", "sqlite:///printing.db")
     (item,) = desk.document(*words)["items"]
     assert item["why"].startswith("it was handled there")
@@ -251,7 +252,7 @@ def test_inboxes_and_outboxes_on_postgresql_are_evidence_too(desk: Desk, postgre
         store = store_for(place, options={"schema": schema})
         await store.open()
         async with store.begin() as tx:
-            await tx.first_seen(QUEUE, messages[0].message_id, expires=None)
+            await tx.first_seen(QUEUE, inbox_key(first, messages[0].message_id), expires=None)
             await _emitted(tx, messages[1])
         await store.close()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stamp.duration import seconds, text
 from stamp.errors import DefinitionError
 from stamp.graft import graft
-from stamp.ids import first_message, idempotency_key, next_message, run_id
+from stamp.ids import first_message, idempotency_key, inbox_key, next_message, run_id
 from stamp.retry import LADDER, Retry, rung
 
 JSON = st.recursive(
@@ -129,3 +129,11 @@ def test_unknown_members_survive_in_a_list_item_that_changed_in_place() -> None:
 def test_empty_values_are_values(raw: dict[str, Any]) -> None:
     after = {**raw, "a": "", "b": 0, "c": None, "d": []}
     assert graft(raw, raw, after) == after
+
+
+@given(st.lists(st.integers(0, 2**48 - 1), min_size=2, max_size=2, unique=True), st.binary(min_size=20, max_size=20))
+def test_an_inbox_keeps_the_messages_of_older_runs_before_those_of_later_ones(moments: list[int], thrown: bytes) -> None:
+    early, late = (run_id(moment / 1000, thrown[n : n + 10]) for n, moment in enumerate(sorted(moments)))
+    assert inbox_key(early, first_message(early)) < inbox_key(late, first_message(late))
+    second = next_message(first_message(early), "assign", "do")
+    assert inbox_key(early, first_message(early)) != inbox_key(early, second)

@@ -13,7 +13,9 @@ from brokers.memory import MemoryBroker
 from stamp import Hop, Service, Step, Workflow
 from stamp.errors import NotRunning
 from stamp.events import Event, HopFinished, Paused, Resumed
+from stamp.ids import first_message, inbox_key, next_message
 from stamp.starting import start_run
+from stamp.stores.memory import MemoryStore
 
 
 class Asked(msgspec.Struct):
@@ -77,6 +79,22 @@ def test_a_queue_that_somebody_deleted_is_declared_again_and_served() -> None:
             await start_run(desk.service, TALK, Asked("late"))
             await until(lambda: desk.seen == ["late"])
         assert [fact.what for fact in desk.facts if isinstance(fact, Paused)] == ["queue"]
+
+    asyncio.run(scenario())
+
+
+def test_the_inbox_remembers_a_message_under_the_time_of_its_run() -> None:
+    async def scenario() -> None:
+        desk, store = Desk(), MemoryStore()
+        await store.open()
+        async with broker() as node, desk.service.open(broker=node, store=store):
+            run = await start_run(desk.service, TALK, Asked("a"))
+            await until(lambda: desk.seen == ["a"])
+            first = first_message(run)
+            async with store.begin() as tx:
+                for step, message in (("answer", first), ("file", next_message(first, "answer", "do"))):
+                    key = inbox_key(run, message)
+                    assert not await tx.first_seen(f"desk.TALK.{step}", key, expires=None)
 
     asyncio.run(scenario())
 
