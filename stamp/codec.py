@@ -9,7 +9,6 @@ doing it again at every hop would cost O(n²) over a run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,8 +27,7 @@ from stamp.errors import (
     UnknownWorkflow,
 )
 from stamp.evolution import too_new
-from stamp.ids import is_uuid
-from stamp.model import ENDED, FORMAT, Stamp, encoded_size, epoch
+from stamp.model import ENDED, FORMAT, Stamp, encoded_size, epoch, is_uuid
 from stamp.nesting import depth_exceeds
 from stamp.schema import entry_checker, header_checker
 from stamp.style import Stateless
@@ -79,14 +77,13 @@ class Arrival(msgspec.Struct, frozen=True):
     attempt: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Codec:
+class Codec(msgspec.Struct, frozen=True, kw_only=True):
     """Reads and writes messages of the workflows given. Pure: keys and versions are all it knows."""
 
     keys: KeyRing | None = None
     soft_limit: int = SOFT_LIMIT
     hard_limit: int = HARD_LIMIT
-    features: frozenset[str] = field(default=FEATURES)
+    features: frozenset[str] = FEATURES
 
     def decode(self, message: Message, versions: Versions) -> Arrival:
         """Check and open a message of one workflow, of which `versions` are known here.

@@ -6,7 +6,6 @@ Nothing of it is stored twice: all is derived from the entries that travel. Pure
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from hashlib import sha256
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +94,8 @@ def fold(stamp: Stamp, workflow: Workflow) -> Stamp:
     raw = stamp.raw_history()
     base = stamp.values.get("base") or {}
     digest = str(base.get("digest", "")).encode()
+    from hashlib import sha256  # noqa: PLC0415  whoever only reads folds nothing, and OpenSSL takes 2 ms to load
+
     for text in raw[:count]:
         digest = sha256(digest + text).hexdigest().encode()
     folded = {**base, "count": stamp.folded + count, "digest": digest.decode()}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from hashlib import sha1, sha256
 from uuid import UUID
 
-_CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BYTES = 16
 _TIME = 13
 """How much of a UUIDv7 says when it was made: 48 bits in hexadecimal, and a hyphen."""
@@ -28,11 +26,6 @@ def child_run(started: float, visit: str, n: int) -> str:
     `visit` is the idempotency key of the step; `started` is the beginning of its own run (epoch seconds).
     """
     return run_id(started, sha256(f"{visit}|{n}".encode()).digest())
-
-
-def is_uuid(text: str) -> bool:
-    """Whether `text` is a UUID in its canonical form, so that it can be the namespace of the next id."""
-    return _CANONICAL.fullmatch(text) is not None
 
 
 def _uuid5(namespace: str, name: str) -> str:

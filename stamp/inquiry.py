@@ -25,9 +25,8 @@ from brokers.contract import Binding, Broker, Consumer, Declarable, Delivery, Ex
 from stamp.codec import JSON, Versions
 from stamp.errors import StampError, StoreUnavailable
 from stamp.history import PASSED
-from stamp.ids import is_uuid
 from stamp.ledger import Status
-from stamp.model import Entry
+from stamp.model import Entry, is_uuid
 from stamp.nostore import NoStore
 from stamp.notes import Jotting, remembered
 from stamp.ports import Clock, Store

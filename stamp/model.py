@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
@@ -18,6 +19,13 @@ Action = Literal["do", "undo"]
 
 ENDED: frozenset[str] = frozenset({"completed", "compensated", "failed"})
 """The phases after which a run does not move any more."""
+
+_CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def is_uuid(text: str) -> bool:
+    """Whether `text` is a UUID in its canonical form, so that it can be the namespace of the next id."""
+    return _CANONICAL.fullmatch(text) is not None
 
 
 class Fail(Exception):  # noqa: N818  a word of the handler, not an error of ours

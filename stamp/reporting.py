@@ -10,8 +10,7 @@ import msgspec
 from brokers.contract import Message
 from stamp.codec import Codec, Versions, check_state, lifted, read_payload, served, write_payload
 from stamp.errors import PayloadInvalid, StampInvalid
-from stamp.ids import is_uuid
-from stamp.model import Stamp
+from stamp.model import Stamp, is_uuid
 from stamp.window import as_seen
 from stamp.workflow import Workflow
 

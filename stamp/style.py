@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from stamp.errors import DefinitionError
 
 
-@dataclass(frozen=True, slots=True)
-class Stamped:
+class Stamped(msgspec.Struct, frozen=True):
     """The message itself: the whole stamp travels, and there is nobody to ask or to wait for."""
 
     name = "stamp"
     owner: None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FrontController:
+class FrontController(msgspec.Struct, frozen=True):
     """A domain service keeps the ledger; the others forward by themselves, report to it, and it walks runs back.
 
     `shards=N` spreads the ledger's queue over N by run id, so that the owner's processes each have their part.
@@ -30,8 +28,7 @@ class FrontController:
         _check(self.owner, self.shards)
 
 
-@dataclass(frozen=True, slots=True)
-class Orchestrator:
+class Orchestrator(msgspec.Struct, frozen=True):
     """A dedicated service keeps the ledger and sends every message of a run: forward and back. `shards` as there."""
 
     owner: str
@@ -42,8 +39,7 @@ class Orchestrator:
         _check(self.owner, self.shards)
 
 
-@dataclass(frozen=True, slots=True)
-class Stateless:
+class Stateless(msgspec.Struct, frozen=True):
     """Nobody: identity travels, each service knows what it did, and status is a question to all of them."""
 
     name = "stateless"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from stamp.cli.problems import bad_app, not_found, usage
 from stamp.errors import DefinitionError
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from stamp.workflow import Workflow
 
 
-@dataclass(frozen=True, slots=True)
-class App:
+class App(msgspec.Struct, frozen=True):
     """The workflows and services found in a module."""
 
     name: str
@@ -165,6 +164,8 @@ def _file(place: str) -> Path | None:
 
 
 def _raised(place: str, error: Exception | SystemExit) -> Exception:
+    import traceback  # noqa: PLC0415  for an app that is broken
+
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "importlib" not in frame.filename and "/stamp/cli/" not in frame.filename]
     where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""

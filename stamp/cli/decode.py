@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os.path
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-from stamp.cli import apps, output, settings
+from stamp.cli import output, settings
 from stamp.cli.command import command
 from stamp.cli.problems import NO, PARTLY, not_found, problem_of
 from stamp.errors import StampError
@@ -17,7 +17,6 @@ from stamp.model import Stamp
 from stamp.reading.describe import Flows, Reading, read
 from stamp.reading.inputs import SIZE_LIMIT, Specimen, specimens
 from stamp.reading.text import json_text
-from stamp.schema.files import frozen
 
 
 def input_of(name: str) -> bytes:
@@ -25,7 +24,7 @@ def input_of(name: str) -> bytes:
     if name == "-":
         return sys.stdin.buffer.read(SIZE_LIMIT + 1)
     try:
-        with Path(name).open("rb") as file:
+        with open(name, "rb") as file:
             return file.read(SIZE_LIMIT + 1)
     except OSError as error:
         raise not_found(f"{name} can't be read: {error.strerror}", fix="give a file, or - for stdin") from None
@@ -43,9 +42,9 @@ def decode(*, files: tuple[str, ...], app: str | None, schemas: str, form: str) 
     array of the management API, lines of `stamp tail -o jsonl`, and base64 of any of these; several at once. A stamp
     of a newer version is shown as far as it can be read.
     """
-    flows = apps.optional(app).workflows
+    flows = _flows(app)
     found = [specimen for name in files or ("-",) for specimen in specimens(input_of(name), name)]
-    readings = _readings(found, Path(schemas))
+    readings = _readings(found, schemas)
     _show(readings, flows, form)
     for reading in readings:
         for warning in reading.warnings:
@@ -55,7 +54,15 @@ def decode(*, files: tuple[str, ...], app: str | None, schemas: str, form: str) 
     return PARTLY if readings else NO
 
 
-def _readings(found: Sequence[Specimen], schemas: Path) -> list[Reading]:
+def _flows(app: str | None) -> Flows:
+    if not app:
+        return {}
+    from stamp.cli import apps  # noqa: PLC0415  what is alone with a file needs no app
+
+    return apps.load(app).workflows
+
+
+def _readings(found: Sequence[Specimen], schemas: str) -> list[Reading]:
     readings = []
     for specimen in found:
         try:
@@ -70,12 +77,16 @@ def _readings(found: Sequence[Specimen], schemas: Path) -> list[Reading]:
     return readings
 
 
-def _check_state(reading: Reading, schemas: Path) -> None:
+def _check_state(reading: Reading, schemas: str) -> None:
     """Tell when the state breaks its frozen schema, where there is one; reading goes on."""
-    workflow, version = reading.stamp.workflow, reading.stamp.version
-    if not (schemas / "workflows" / Path(workflow).name / f"{version}.json").is_file():
+    workflow, version = os.path.basename(reading.stamp.workflow), reading.stamp.version
+    if not os.path.isfile(os.path.join(schemas, "workflows", workflow, f"{version}.json")):
         return
-    checker = frozen(schemas, Path(workflow).name, version).state
+    from pathlib import Path  # noqa: PLC0415  only where there is a frozen schema
+
+    from stamp.schema.files import frozen  # noqa: PLC0415
+
+    checker = frozen(Path(schemas), workflow, version).state
     if not checker.is_valid(reading.stamp.state):
         output.talk(f"warning: {reading.where}: state: {checker.explain(reading.stamp.state)}")
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TextIO
 
 import click
+import msgspec
 
 from stamp.reading.text import json_text, masked, safe
 
@@ -45,8 +44,7 @@ _BOLD = "1"
 _DIM = "2"
 
 
-@dataclass(frozen=True, slots=True)
-class Styled:
+class Styled(msgspec.Struct, frozen=True):
     """A cell with a colour; its text is escaped like any other."""
 
     text: str
@@ -83,7 +81,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, indent: i
 
 def line(row: Sequence[object], widths: Sequence[int], *, indent: int = 0) -> None:
     """One row of a table; streams print rows one by one with widths that were chosen before."""
-    room = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else sys.maxsize
+    room = _columns() - indent if sys.stdout.isatty() else sys.maxsize
     shown = []
     cells = [_cell(value) for value in row]
     for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
@@ -93,6 +91,12 @@ def line(row: Sequence[object], widths: Sequence[int], *, indent: int = 0) -> No
         padding = "" if last else " " * (width - _width(text) + 2)
         shown.append(_painted(text, cell.colour) + padding)
     click.echo(" " * indent + "".join(shown).rstrip(), color=True)
+
+
+def _columns() -> int:
+    import shutil  # noqa: PLC0415  it brings along every packer there is
+
+    return shutil.get_terminal_size().columns
 
 
 def _cell(value: object) -> Styled:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -123,6 +122,8 @@ def _of_system(error: OSError) -> Problem:
 
 
 def _bug(error: BaseException) -> Problem:
+    import traceback  # noqa: PLC0415  for our own bugs
+
     place = traceback.extract_tb(error.__traceback__)[-1:] if error.__traceback__ else []
     where = "".join(f" at {os.path.basename(frame.filename)}:{frame.lineno}" for frame in place)
     return Problem(
@@ -148,6 +149,8 @@ def report(error: BaseException) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     if os.environ.get("STAMP_DEBUG"):
+        import traceback  # noqa: PLC0415
+
         traceback.print_exception(error)
     problem = problem_of(_only(error))
     click.echo(str(problem), err=True)

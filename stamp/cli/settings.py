@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from stamp.cli.output import FORMATS
 from stamp.cli.problems import usage
@@ -17,8 +17,7 @@ from stamp.errors import BadConfiguration, DefinitionError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """One shared option."""
 
     flags: tuple[str, ...]
@@ -97,14 +96,14 @@ def configured(setting: Setting) -> str | None:
     return None if value is None else str(value)
 
 
-def project(folder: Path | None = None) -> Mapping[str, Any]:
+def project() -> Mapping[str, Any]:
     """The table [tool.stamp] of the nearest pyproject.toml, from this folder upwards. Raises `BadConfiguration`."""
-    start = (folder or Path.cwd()).resolve()
-    path = next(
-        (base / "pyproject.toml" for base in (start, *start.parents) if (base / "pyproject.toml").is_file()), None
-    )
-    text = path.read_bytes() if path else b""
-    if path is None or b"[tool.stamp" not in text:
+    path = _nearest("pyproject.toml")
+    if path is None:
+        return {}
+    with open(path, "rb") as file:
+        text = file.read()
+    if b"[tool.stamp" not in text:
         return {}
     import tomllib  # noqa: PLC0415  few commands run below a project file that has anything to say
 
@@ -118,3 +117,13 @@ def project(folder: Path | None = None) -> Mapping[str, Any]:
             f"[tool.stamp] in {path} has no option {unknown[0]!r}", fix=f"one of: {', '.join(SETTINGS)}"
         )
     return {name: value for name, value in table.items() if name in SETTINGS}
+
+
+def _nearest(name: str) -> str | None:
+    """The file of that name in this folder or the first one above that has it."""
+    folder, above = os.path.realpath(os.curdir), ""
+    while folder != above:
+        if os.path.isfile(path := os.path.join(folder, name)):
+            return path
+        folder, above = os.path.dirname(folder), folder
+    return None

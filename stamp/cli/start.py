@@ -19,7 +19,7 @@ from stamp.cli.decode import input_of
 from stamp.cli.link import connected, run_async
 from stamp.cli.problems import NO, OK, PARTLY
 from stamp.errors import OutputInvalid
-from stamp.ids import is_uuid
+from stamp.model import is_uuid
 from stamp.nesting import depth_exceeds
 from stamp.service import Service
 from stamp.starting import LocalTransaction

@@ -13,10 +13,9 @@ from stamp.cli.command import command
 from stamp.cli.link import connected, of_run, records, run_async, sightings
 from stamp.cli.listing import document
 from stamp.cli.problems import NO, NOT_FOUND, OK, Problem, not_found, usage
-from stamp.ids import is_uuid
 from stamp.inquiry import Picture, ask
 from stamp.ledger import Record
-from stamp.model import timestamp
+from stamp.model import is_uuid, timestamp
 from stamp.notes import Jotting
 from stamp.reading.describe import Flows, flow_of
 from stamp.reading.text import ago, json_text

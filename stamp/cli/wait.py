@@ -16,8 +16,8 @@ from stamp.cli.command import command
 from stamp.cli.link import connected, no_journal, one_of, records, run_async, sightings
 from stamp.cli.listing import document
 from stamp.cli.problems import NO, NOT_FOUND, OK, not_found
-from stamp.ids import is_uuid
 from stamp.ledger import Record, apply
+from stamp.model import is_uuid
 from stamp.sighting import sight
 
 DONE = {"completed"}

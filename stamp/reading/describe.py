@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +27,7 @@ LENIENT_LIMIT = 8 * 1024 * 1024
 """Bytes of one stamp that a tool still reads; on the wire `HARD_LIMIT` holds."""
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True, dict=True):
     """A stamp that could be read, and what to say about it."""
 
     where: str

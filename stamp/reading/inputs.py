@@ -7,13 +7,12 @@ header alone; base64 of any of these; several of them as an array, line by line,
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
+
+import msgspec
 
 from stamp.errors import NoStamp, StampError, StampUnreadable
 from stamp.nesting import depth_exceeds
@@ -28,13 +27,12 @@ _GAP = re.compile(r"[ \t\r\n]*")
 _FORMS = "a stamp, a message with headers, an array of messages, lines of JSON, or base64 of one of these"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Specimen:
+class Specimen(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that should carry a stamp: the stamp's text, or the error that says why there is none."""
 
     where: str
     text: bytes = b""
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = {}
     """What came with it: message properties, exchange, routing key, other headers."""
     error: StampError | None = None
 
@@ -62,6 +60,9 @@ def _specimens(data: bytes, name: str, *, wrapped: bool) -> Iterator[Specimen]:
 
 
 def _unbase64(text: bytes) -> bytes:
+    import base64  # noqa: PLC0415  few inputs are packed
+    import binascii  # noqa: PLC0415
+
     packed = b"".join(text.split()).rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
     try:
         return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sized
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stamp.errors import BadConfiguration
-from stamp.resources import schemas
+from stamp.resources import stamp_schema
 
 if TYPE_CHECKING:
     import jsonschema_rs
@@ -98,7 +98,7 @@ def entry_checker() -> Checker:
 
 @functools.cache
 def _format() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((schemas() / "stamp" / "1.json").read_text("utf-8"))
+    document: dict[str, Any] = json.loads(stamp_schema())
     return document
 
 

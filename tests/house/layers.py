@@ -96,6 +96,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
         "stamp.model",
         "stamp.codec",
         "stamp.schema",
+        "stamp.style",
         "stamp.workflow",
         "stamp.decision",
         "stamp.merging",

@@ -132,7 +132,9 @@ def test_empty_values_are_values(raw: dict[str, Any]) -> None:
 
 
 @given(st.lists(st.integers(0, 2**48 - 1), min_size=2, max_size=2, unique=True), st.binary(min_size=20, max_size=20))
-def test_an_inbox_keeps_the_messages_of_older_runs_before_those_of_later_ones(moments: list[int], thrown: bytes) -> None:
+def test_an_inbox_keeps_the_messages_of_older_runs_before_those_of_later_ones(
+    moments: list[int], thrown: bytes
+) -> None:
     early, late = (run_id(moment / 1000, thrown[n : n + 10]) for n, moment in enumerate(sorted(moments)))
     assert inbox_key(early, first_message(early)) < inbox_key(late, first_message(late))
     second = next_message(first_message(early), "assign", "do")
