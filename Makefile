@@ -7,6 +7,8 @@ EXAMPLE ?= tickets
 STORE ?= sqlite
 STYLE ?= stamp
 RUNS ?= 10000
+# Two files of tests at once, each process with servers of its own; one when you name the servers that all share.
+WORKERS ?= $(if $(AMQP_URL)$(POSTGRES_URL),0,2)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
@@ -33,8 +35,8 @@ demo: env ## the ticket workflow; EXAMPLE=orders another, BROKER=rabbitmq a priv
 	@if [ "$(STORE)" = postgres ] && [ -z "$$POSTGRES_URL" ]; then sh tests/install_servers.sh postgres; fi
 	@$(BIN)/stamp demo --example $(EXAMPLE) --broker $(BROKER) --store $(STORE) --style $(STYLE)
 
-test: env servers ## every test, on memory, RabbitMQ, SQLite and PostgreSQL
-	$(BIN)/python -m pytest
+test: env servers ## every test, on memory, RabbitMQ, SQLite and PostgreSQL, two files at once (WORKERS=N)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 test-fast: env ## what needs no server
 	$(BIN)/python -m pytest -m 'not rabbitmq and not postgres'

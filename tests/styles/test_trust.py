@@ -209,7 +209,7 @@ def test_a_signed_workflow_is_signed_by_services_and_owner(bench: OpenBench, sty
     house = Plain(line(signed=True).styled(style), refuse={refused})
     ring = KeyRing([HmacKey("k", b"s" * 32)], signing="k")
     for service in house.services.values():
-        service.codec = replace(service.codec, keys=ring)
+        service.codec = msgspec.structs.replace(service.codec, keys=ring)
     stage = Stage(house, bench(*house.all)).play()
     assert (stage.status, stage.table.held) == ("compensated" if refused else "completed", ())
     assert all("stamp_signature" in one.message.headers for one in stage.table.published)
@@ -221,7 +221,7 @@ def test_an_unsigned_report_of_a_signed_workflow_is_held(bench: OpenBench, style
     house = Plain(line(signed=True).styled(style))
     ring = KeyRing([HmacKey("k", b"s" * 32)], signing="k")
     for service in house.services.values():
-        service.codec = replace(service.codec, keys=ring)
+        service.codec = msgspec.structs.replace(service.codec, keys=ring)
     stage = Stage(house, bench(*house.all)).play()
     before = stage.row()
     post(stage, forged(report_of(stage, "charge")))
