@@ -80,33 +80,39 @@ class Keeper:
 
     async def settle(self, tx: Transaction, publications: Sequence[Publication]) -> Kept:
         """Take reports to itself out of what this transaction would send. Raises what can't be believed of them."""
-        own = [one for one in publications if self._is_own(one)]
+        others: list[Publication] = []
+        own: list[Note] = []
+        for publication in publications:
+            seen = self._to_itself(publication)
+            if seen is None:
+                others.append(publication)
+            else:
+                own.append(self.note(publication.message, publication.exchange, seen))
         if not own:
-            return Kept(list(publications))
-        others = [one for one in publications if one not in own]
-        kept = await self.keep(tx, [self.note(one.message, one.exchange) for one in own])
+            return Kept(others)
+        kept = await self.keep(tx, own)
         for _, error in kept.refused:
             raise error
         kept.publications = [*others, *kept.publications]
         return kept
 
-    def _is_own(self, publication: Publication) -> bool:
-        """Whether it is a report to this owner: of one workflow another version may have another."""
+    def _to_itself(self, publication: Publication) -> Sighting | None:
+        """A report to this owner, seen: of one workflow another version may have another."""
         if publication.exchange not in self.owned or not is_report(publication.message):
-            return False
+            return None
         seen = sight(publication.message, publication.exchange, publication.routing_key)
-        return seen is not None and seen.stamp.owner == self.service
+        return seen if seen is not None and seen.stamp.owner == self.service else None
 
     def anothers(self, message: Message, workflow: str) -> bool:
         """Whether a report is for the owner of another version, who hears of it too: all get the workflow's reports."""
         seen = sight(message, workflow, "")
         return seen is not None and seen.stamp.owner != self.service and seen.stamp.version not in self.owned[workflow]
 
-    def note(self, message: Message, workflow: str) -> Note:
-        """A report, read and checked. Raises one of `stamp.errors.Theirs`."""
+    def note(self, message: Message, workflow: str, seen: Sighting | None = None) -> Note:
+        """A report, read and checked, and looked at if it was not `seen` yet. Raises one of `stamp.errors.Theirs`."""
         report = read_report(message, self.owned[workflow], self.codec)
         # One that was released came by the name of the queue: what it is says its type.
-        seen = sight(message, workflow, report_key(report.step))
+        seen = seen or sight(message, workflow, report_key(report.step))
         if seen is None:
             raise Equivocation("a history of the report can't be read")
         return Note(message, seen, report.workflow, report.events)
@@ -293,6 +299,8 @@ class Desk:
         except StoreUnavailable as error:  # what the notes say is committed: nothing of it may be done again for this
             log.warning("%s: rows of %d runs wait for their lease to end: %s", self.keeper.service, len(notes), error)
         for note in notes:
+            if not is_report(note.message):
+                continue  # the copy in a held queue, which tells of a run and is handled by nobody
             self.tell(
                 DuplicateDropped(
                     service=self.keeper.service,

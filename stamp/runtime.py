@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -247,6 +247,8 @@ async def _opened_store(stack: AsyncExitStack, store: str | Store | None) -> Sto
     if store is None:
         return NoStore()
     if not isinstance(store, str):
+        with suppress(StoreUnavailable):  # away for now: the service will wait for it
+            await store.backlog()  # nobody has opened it: that says so, and it would not come by waiting
         return store
     opened = store_for(store)
     await opened.open()

@@ -7,12 +7,12 @@ from copy import copy
 from pathlib import Path
 
 from stamp.duration import seconds
-from stamp.errors import DefinitionError, SchemaDrift
+from stamp.errors import DefinitionError
 from stamp.evolution import Lift, Upcast, Upcasters
 from stamp.lineage import check_lineage
 from stamp.linting import Finding, Subject, lint
 from stamp.patterns import Pattern, pattern_of
-from stamp.schema import Contract, drift, frozen
+from stamp.schema import Contract, contract_of
 from stamp.step import All, Branches, Each, Step, checked_name, place, service_name
 from stamp.style import FrontController, Orchestrator, Stamped, Stateless, Style
 from stamp.table import Table
@@ -78,7 +78,7 @@ class Workflow:
         self.pattern = None if saga is None else Pattern.named(saga, where=self.where)
         self.findings = self._linted()
         self.derived = Contract.derive(name, version, state, self.event_types)
-        self.contract = self.derived if schemas is None else self._frozen(Path(schemas))
+        self.contract = self.derived if schemas is None else contract_of(self.derived, Path(schemas), where=self.where)
 
     def __repr__(self) -> str:
         return f"<Workflow {self.name} version {self.version}>"
@@ -122,15 +122,6 @@ class Workflow:
         if wrong := next((finding for finding in findings if finding.severity == "error"), None):
             raise DefinitionError(str(wrong), fix=f"{wrong.fix}; stamp explain {wrong.code}")
         return tuple(findings)
-
-    def _frozen(self, folder: Path) -> Contract:
-        contract = frozen(folder, self.name, self.version)
-        if differences := drift(self.derived, contract):
-            raise SchemaDrift(
-                f"{self.where}: {self.label} is not what was frozen: {'; '.join(differences[:3])}",
-                fix="raise the version, or bring the types back; a frozen schema is a promise to running stamps",
-            )
-        return contract
 
     @property
     def label(self) -> str:

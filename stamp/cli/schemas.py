@@ -14,7 +14,7 @@ from stamp.cli.problems import NO, OK, bad_app
 from stamp.errors import DefinitionError, SchemaMissing, UnknownWorkflow
 from stamp.evolution.compare import compare
 from stamp.reading.lock import locked, relock
-from stamp.schema.files import drift, freeze, frozen, versions
+from stamp.schema.files import comparing, drift, freeze, frozen, versions
 from stamp.workflow import Workflow
 
 SHOWN = 5
@@ -92,9 +92,9 @@ def check_command(*, target: str | None, app: str | None, folder: Path, form: st
 def _workflows(target: str) -> list[Workflow]:
     """The workflows of a module, or one of them by its name in the table or in the code."""
     module, _, name = target.partition(":")
-    app = apps.load(module)
-    found = [flow for (known, _), flow in app.workflows.items() if name in {"", known}]
-    found = found or list(apps.load(target).workflows.values())
+    with comparing():
+        found = [flow for (known, _), flow in apps.load(module).workflows.items() if name in {"", known}]
+        found = found or list(apps.load(target).workflows.values())
     if not found:
         raise bad_app(f"{target} has no workflow", fix="define one at the top level of the module")
     return found

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stamp.schema.checker import header_checker as header_checker
     from stamp.schema.checker import stamp_checker as stamp_checker
     from stamp.schema.contract import Contract as Contract
+    from stamp.schema.files import contract_of as contract_of
     from stamp.schema.files import drift as drift
     from stamp.schema.files import dumps as dumps
     from stamp.schema.files import freeze as freeze
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Checker": "checker",
     "Contract": "contract",
+    "contract_of": "files",
     "drift": "files",
     "dumps": "files",
     "entry_checker": "checker",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from stamp.errors import BadConfiguration, SchemaDrift, SchemaMissing
@@ -19,6 +21,37 @@ _UNORDERED = frozenset({"required", "enum", "type", "anyOf", "x-events"})
 _ABSENT = object()
 _SHOWN = 3
 _WIDTH = 80
+
+_comparing: ContextVar[bool] = ContextVar("stamp_comparing", default=False)
+
+
+@contextmanager
+def comparing() -> Iterator[None]:
+    """Workflows that are defined in this block are not held against their frozen files: the caller is about to do that.
+
+    Without it a module could not be loaded whose next version is to be frozen.
+    """
+    before = _comparing.set(True)
+    try:
+        yield
+    finally:
+        _comparing.reset(before)
+
+
+def contract_of(derived: Contract, folder: Path, *, where: str) -> Contract:
+    """What a definition in the code goes by: its frozen file. Raises `SchemaMissing`, and `SchemaDrift` naming `where`.
+
+    Inside `comparing` it is what the types say.
+    """
+    if _comparing.get():
+        return derived
+    contract = frozen(folder, derived.workflow, derived.version)
+    if differences := drift(derived, contract):
+        raise SchemaDrift(
+            f"{where}: {derived.workflow} v{derived.version} is not what was frozen: {'; '.join(differences[:_SHOWN])}",
+            fix="raise the version, or bring the types back; a frozen schema is a promise to running stamps",
+        )
+    return contract
 
 
 def dumps(document: Mapping[str, Any]) -> str:

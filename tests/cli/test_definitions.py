@@ -67,6 +67,25 @@ def test_what_was_never_frozen_fails(desk: Desk) -> None:
     assert "not frozen yet" in result.stdout
 
 
+def test_a_module_that_promises_frozen_schemas_is_frozen_and_checked_before_it_can_run(folder: Path) -> None:
+    _newer(folder, '    deadline="48h",', '    deadline="48h",\n    schemas="schemas",')
+    assert "no frozen schema of NEW_TICKET version 1" in call("validate", "newer").stdout
+    assert call("schemas", "freeze", "newer").stdout == "schemas/workflows/NEW_TICKET/1.json\n"
+    assert call("validate", "newer").returncode == 0
+
+
+def test_a_module_that_drifted_from_what_it_promises_is_checked_and_by_force_frozen_again(folder: Path) -> None:
+    promise = ('    deadline="48h",', '    deadline="48h",\n    schemas="schemas",')
+    _newer(folder, *promise)
+    call("schemas", "freeze", "newer")
+    _newer(folder, *promise, "    ticket_id: str\n    expert", "    ticket_id: int\n    expert")
+    assert "is not what was frozen" in call("validate", "newer").stdout
+    assert '"integer" in the code, "string" frozen' in call("schemas", "check", "newer").stdout
+    assert "error[E003]" in call("schemas", "freeze", "newer").stderr
+    assert call("schemas", "freeze", "newer", "--force").returncode == 0
+    assert call("validate", "newer").returncode == 0
+
+
 def test_incompatible_versions_fail_unless_an_upcast_stands_between_them(desk: Desk, folder: Path) -> None:
     desk.call("schemas", "freeze", "app")
     _newer(folder, "    ticket_id: str\n    expert", "    ticket_id: int\n    expert", "version=1", "version=2")

@@ -14,8 +14,10 @@ from stamp import Hop, Service, Step, Workflow
 from stamp.errors import NotRunning
 from stamp.events import Event, HopFinished, Paused, Resumed
 from stamp.ids import first_message, inbox_key, next_message
+from stamp.ports import Store
 from stamp.starting import start_run
 from stamp.stores.memory import MemoryStore
+from stamp.stores.sqlite import SQLiteStore
 
 
 class Asked(msgspec.Struct):
@@ -95,6 +97,18 @@ def test_the_inbox_remembers_a_message_under_the_time_of_its_run() -> None:
                 for step, message in (("answer", first), ("file", next_message(first, "answer", "do"))):
                     key = inbox_key(run, message)
                     assert not await tx.first_seen(f"desk.TALK.{step}", key, expires=None)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("store", [MemoryStore(), SQLiteStore("sqlite://")], ids=["memory", "sqlite"])
+def test_a_store_that_nobody_opened_is_refused_before_anything_is_consumed(store: Store) -> None:
+    async def scenario() -> None:
+        desk = Desk()
+        async with broker() as node:
+            with pytest.raises(NotRunning, match="is not open"):
+                async with desk.service.open(broker=node, store=store):
+                    pytest.fail("it opened")
 
     asyncio.run(scenario())
 

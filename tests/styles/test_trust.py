@@ -11,6 +11,8 @@ import pytest
 
 from brokers.contract import Publication
 from stamp.codec import STAMP
+from stamp.events import DuplicateDropped
+from stamp.layout import HELD
 from stamp.seal import HmacKey, KeyRing
 from stamp.service import Service
 from stamp.stores.memory import MemoryStore
@@ -32,7 +34,7 @@ from tests.styles.stages import (
     label,
     nothing,
 )
-from tests.styles.tables import line
+from tests.styles.tables import chain, line
 from tests.testing.orders import dynamic, static
 
 STYLES = pytest.mark.parametrize("style", ALL, ids=label)
@@ -98,6 +100,20 @@ def test_notes_that_come_with_one_that_is_not_believed_are_written_all_the_same(
     assert [held.reason for held in stage.table.held] == ["equivocation"]
     assert stage.status == "completed"
     stage.agrees()
+
+
+@OWNERS
+def test_the_copy_of_a_held_message_that_tells_the_owner_nothing_new_is_no_duplicate(
+    staged: Open, style: Style
+) -> None:
+    stage = staged(chain, style)
+    stage.table.fail("tell", times=2)
+    kept = Post(stage.table, lambda one: one.exchange == HELD)
+    stage.play()
+    kept.wanted = nothing
+    kept.deliver([*kept.kept, *kept.kept])
+    assert stage.status == "held"
+    assert [fact for fact in stage.table.facts if isinstance(fact, DuplicateDropped)] == []
 
 
 @OWNERS
