@@ -41,14 +41,16 @@ class RabbitBroker:
         self._timeout = timeout
         self._chores = Chores()
         self._wire: Wire = best_wire() if fast else PlainWire()
-        self._out = Link(urls, self._chores, name=f"{label} (publish)", heartbeat=heartbeat, timeout=timeout)
+        self._out = Link(
+            urls, self._wire, self._chores, name=f"{label} (publish)", heartbeat=heartbeat, timeout=timeout
+        )
         self._in = Link(
             urls[1:] + urls[:1],
+            self._wire,
             self._chores,
             name=f"{label} (consume)",
             heartbeat=heartbeat,
             timeout=timeout,
-            kind=self._wire.consuming,
             level=logging.WARNING,
         )
         self._publisher = Publisher(self._out, self._wire, self._chores, timeout=timeout)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection
 
     from brokers.rabbitmq.chores import Chores
+    from brokers.rabbitmq.wire import Wire
 
 log = logging.getLogger("brokers.rabbitmq")
 
@@ -66,20 +67,20 @@ class Link:
     def __init__(
         self,
         urls: Sequence[str],
+        wire: Wire,
         chores: Chores,
         *,
         name: str,
         heartbeat: int,
         timeout: float,
-        kind: type[aio_pika.Connection] = aio_pika.Connection,
         level: int = logging.INFO,
     ) -> None:
         self._urls = list(urls)
+        self._wire = wire
         self._chores = chores
         self._name = name
         self._heartbeat = heartbeat
         self._timeout = timeout
-        self._kind = kind
         self._level = level
         self._lost = False
         self._current: AbstractConnection | None = None
@@ -123,6 +124,8 @@ class Link:
         transport = self._current.transport if self._current is not None else None
         if transport is None:
             raise BrokerUnreachable(f"no connection to {self}")
+        if self._wire.flows(transport.connection):
+            return
         try:
             async with asyncio.timeout(self._timeout):
                 await transport.ready()
@@ -161,7 +164,7 @@ class Link:
             connection = await aio_pika.connect(
                 url,
                 timeout=self._timeout,
-                connection_class=self._kind,
+                connection_class=self._wire.connection,
                 client_properties={"connection_name": self._name},
                 heartbeat=int(own_heartbeat[0]) if own_heartbeat else self._heartbeat,
             )

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
 from aiormq.abc import ChannelFrame
 
 from brokers.rabbitmq.foreign import FOREIGN, is_cancelled
 from brokers.rabbitmq.frames import frames
-from brokers.rabbitmq.tap import TappedConnection, tap_of
+from brokers.rabbitmq.line import Confirms, ack, confirms_of, written
+from brokers.rabbitmq.tap import Sink, TappedConnection, tap_of
 from brokers.rabbitmq.wire import PlainWire
 
 if TYPE_CHECKING:
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractChannel
     from aiormq.abc import AbstractChannel as Underlay
-    from aiormq.abc import DeliveredMessage
+    from aiormq.abc import AbstractConnection, DeliveredMessage
     from aiormq.channel import Channel
 
     from brokers.contract import Publication
-    from brokers.rabbitmq.wire import Arrived, Failure
+    from brokers.rabbitmq.wire import Arrived, Failure, Verdict
 
 _WRITE_BYTES = 256 * 1024
 """A burst is written in pieces of about this size, so that large bodies do not pile up in memory."""
@@ -88,12 +90,21 @@ class Slot:
 class FastWire:
     """`brokers.rabbitmq.wire.Wire` on the inside of aiormq 7.2."""
 
-    consuming = TappedConnection
+    connection = TappedConnection
     _plain = PlainWire()
+
+    def __init__(self) -> None:
+        self._confirms: WeakKeyDictionary[Channel, Confirms | None] = WeakKeyDictionary()
+
+    def flows(self, transport: AbstractConnection) -> bool:
+        """Whether the broker lets this connection publish, as far as it can be told without waiting."""
+        tap = tap_of(transport)
+        return tap is not None and not tap.alarm.on
 
     async def burst(self, channel: AbstractChannel, batch: Sequence[Publication], timeout: float) -> list[Failure]:
         """Publish in the order given, all at once, and wait for every confirm. Raises only a real cancel."""
         underlay = cast("Channel", await channel.get_underlay_channel())
+        self._take_confirms(underlay)
         landed: asyncio.Future[None] = underlay.create_future()
         burst = Burst(len(batch), landed)
         try:
@@ -124,10 +135,21 @@ class FastWire:
         tap = tap_of(underlay.connection)
         if tap is None:
             return await self._plain.consume(underlay, queue, deliver, arguments=arguments, timeout=timeout)
-        undo = tap.divert(underlay.number, deliver)
+        undo = tap.divert(underlay.number, Sink(deliver))
         underlay.closing.add_done_callback(lambda _: undo())
         answer = await underlay.basic_consume(queue, _never, arguments=arguments, timeout=timeout)
         return str(answer.consumer_tag)
+
+    async def settle(self, underlay: Underlay, tag: int, *, multiple: bool, verdict: Verdict) -> None:
+        """Send one frame that settles. Raises what the library raises for a channel that is gone."""
+        if verdict != "ack" or not written(underlay, ack(underlay.number, tag, multiple=multiple)):
+            await self._plain.settle(underlay, tag, multiple=multiple, verdict=verdict)
+
+    def _take_confirms(self, underlay: Channel) -> None:
+        if underlay not in self._confirms:
+            self._confirms[underlay] = confirms_of(underlay)
+        elif (confirms := self._confirms[underlay]) is not None:
+            confirms.caught_up()
 
 
 async def _never(message: DeliveredMessage) -> None:
@@ -144,9 +166,11 @@ async def _write(underlay: Channel, batch: Sequence[Publication], burst: Burst) 
                 underlay.confirmations[underlay.delivery_tag] = cast("asyncio.Future[Any]", Slot(burst, number))
                 underlay.message_id_delivery_tag[batch[number].message.message_id] = underlay.delivery_tag
             try:
-                await underlay.write_queue.put(
-                    ChannelFrame(b"".join(pieces), should_close=False, drain_future=underlay.create_future())
-                )
+                data = b"".join(pieces)
+                if not written(underlay, data):
+                    await underlay.write_queue.put(
+                        ChannelFrame(data, should_close=False, drain_future=underlay.create_future())
+                    )
             except BaseException:
                 # The broker has not seen these: their numbers are used again, as it counts what it gets.
                 for tag in range(before + 1, underlay.delivery_tag + 1):

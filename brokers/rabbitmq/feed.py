@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from brokers.errors import BrokerError
 from brokers.rabbitmq.buffer import Buffer
-from brokers.rabbitmq.subscription import Subscription, Verdict
+from brokers.rabbitmq.subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from brokers.rabbitmq.wire import Arrived
+    from brokers.rabbitmq.wire import Arrived, Verdict
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 3.0

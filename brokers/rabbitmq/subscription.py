@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from brokers.errors import BrokerError
 from brokers.rabbitmq.foreign import translated
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
     from brokers.rabbitmq.chores import Chores
     from brokers.rabbitmq.connection import Link
-    from brokers.rabbitmq.wire import Arrived, Wire
-
-Verdict = Literal["ack", "requeue", "reject"]
+    from brokers.rabbitmq.wire import Arrived, Verdict, Wire
 
 _EPOCHS = count(1)
 _EPOCH_BITS = 40
@@ -103,7 +101,7 @@ class Subscription:
         try:
             with translated(f"settling on {self._queue!r}"):
                 for tag, multiple in frames:
-                    await _send(self._underlay, tag, multiple=multiple, verdict=verdict)
+                    await self._wire.settle(self._underlay, tag, multiple=multiple, verdict=verdict)
         except BrokerError:
             return  # The channel went meanwhile: the broker hands them out again.
 
@@ -137,10 +135,3 @@ class Subscription:
 
     def _on_cancel(self, _frame: object) -> None:
         self.drop()
-
-
-async def _send(underlay: Underlay, tag: int, *, multiple: bool, verdict: Verdict) -> None:
-    if verdict == "ack":
-        await underlay.basic_ack(tag, multiple=multiple, wait=False)
-    else:
-        await underlay.basic_nack(tag, multiple=multiple, requeue=verdict == "requeue", wait=False)

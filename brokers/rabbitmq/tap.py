@@ -1,4 +1,4 @@
-"""Deliveries are taken out of a connection's bytes as they arrive; the library never sees them.
+"""Deliveries and confirms are taken out of a connection's bytes as they arrive; the library never sees them.
 
 aiormq reads a frame by two or three awaits, makes an object of each and passes it through a queue to the channel's
 task: about a third of what a message costs. Here a delivery is one call from the socket's callback. Everything else
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import aio_pika
 from aiormq.connection import TransportFactory
@@ -26,16 +26,31 @@ from brokers.rabbitmq.wire import Arrived, values_of
 if TYPE_CHECKING:
     from yarl import URL
 
-_FRAME = Struct(">BHI")
-_OVERHEAD = _FRAME.size + 1
-_METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
-_KINDS = frozenset({_METHOD, _HEADER, _BODY, _HEARTBEAT})
+FRAME = Struct(">BHI")
+_OVERHEAD = FRAME.size + 1
+METHOD = 1
+_HEADER, _BODY, _HEARTBEAT = 2, 3, 8
+_KINDS = frozenset({METHOD, _HEADER, _BODY, _HEARTBEAT})
 _END = 0xCE
+_BLOCKED, _UNBLOCKED = b"\x00\x0a\x00\x3c", b"\x00\x0a\x00\x3d"
+"""Class and method of `connection.blocked` and `connection.unblocked`."""
 _SIGN_OF_LIFE = bytes((_HEARTBEAT, 0, 0, 0, 0, 0, 0, _END))
 _SIGN_EVERY = 1.0
 """Seconds. The library calls a connection dead on which it sees no frame."""
 
 _BUFFER = 64 * 1024
+
+
+class Diversion(Protocol):
+    """Who takes frames of one channel."""
+
+    def takes(self, kind: int, frame: bytes) -> bool:
+        """Whether the frame is taken; the library gets what is not. Raises `UnusualError` for what can't be read."""
+        ...
+
+    def untaken(self) -> bytes:
+        """What was taken before a frame that can't be read, and is the library's after all."""
+        ...
 
 
 class Sink:
@@ -51,12 +66,12 @@ class Sink:
 
     def takes(self, kind: int, frame: bytes) -> bool:
         """Whether the frame is part of a delivery. Raises `UnusualError` for what can't be read."""
-        if kind == _METHOD:
+        if kind == METHOD:
             return self._begins(frame)
         if self._delivery is None:
             return False
         if self._values is not None:
-            self._bodies.append(frame[_FRAME.size : -1])
+            self._bodies.append(frame[FRAME.size : -1])
             self._missing -= len(frame) - _OVERHEAD
         elif kind == _HEADER:
             self._missing, self._values = _content(frame)
@@ -70,9 +85,9 @@ class Sink:
 
     def _begins(self, frame: bytes) -> bool:
         self._method, self._delivery, self._values, self._bodies = b"", None, None, []
-        if not frame.startswith(DELIVER, _FRAME.size):
+        if not frame.startswith(DELIVER, FRAME.size):
             return False
-        self._delivery = deliver(frame[_FRAME.size : -1])
+        self._delivery = deliver(frame[FRAME.size : -1])
         self._method = frame
         return True
 
@@ -82,6 +97,24 @@ class Sink:
         self._arrived(Arrived(Message(body=body, **values), *delivery))
 
 
+class Alarm:
+    """Hears, on the connection's own channel, whether the broker lets it publish; takes nothing."""
+
+    def __init__(self) -> None:
+        self.on = False
+
+    def takes(self, kind: int, frame: bytes) -> bool:
+        """Never."""
+        if kind == METHOD:
+            method = frame[FRAME.size : FRAME.size + len(_BLOCKED)]
+            self.on = method == _BLOCKED or (self.on and method != _UNBLOCKED)
+        return False
+
+    def untaken(self) -> bytes:
+        """Nothing."""
+        return b""
+
+
 class Tap(asyncio.StreamReader):
     """A stream reader that passes on what nobody diverted, frame by frame."""
 
@@ -89,13 +122,16 @@ class Tap(asyncio.StreamReader):
         self._clock = asyncio.get_running_loop().time
         super().__init__(limit=_BUFFER, loop=asyncio.get_running_loop())
         self._rest = b""
-        self._sinks: dict[int, Sink] = {}
+        self.alarm = Alarm()
+        self._sinks: dict[int, Diversion] = {0: self.alarm}
+        self.writer: asyncio.StreamWriter | None = None
+        """The other way of the same connection."""
         self._verbatim = False
         self._last_sign = self._clock()
 
-    def divert(self, channel: int, arrived: Callable[[Arrived], None]) -> Callable[[], None]:
-        """Call `arrived` for each delivery on this channel, in order, until the returned function is called."""
-        sink = self._sinks[channel] = Sink(arrived)
+    def divert(self, channel: int, sink: Diversion) -> Callable[[], None]:
+        """Show `sink` each frame of this channel first, in order, until the returned function is called."""
+        self._sinks[channel] = sink
 
         def undo() -> None:
             if self._sinks.get(channel) is sink:
@@ -130,7 +166,7 @@ class Tap(asyncio.StreamReader):
         """Where the frame ends that begins at `at`; 0 when it is not all here, below when it is no frame."""
         if self._verbatim or len(data) - at < _OVERHEAD:
             return 0
-        kind, _, size = _FRAME.unpack_from(data, at)
+        kind, _, size = FRAME.unpack_from(data, at)
         end: int = at + size + _OVERHEAD
         if kind not in _KINDS:
             return -1
@@ -159,7 +195,7 @@ class Tap(asyncio.StreamReader):
             self._pass(_SIGN_OF_LIFE)
 
     def _give_up(self) -> None:
-        self._verbatim = True
+        self._verbatim = self.alarm.on = True  # from here on nobody listens for the end of one
         rest, self._rest = self._rest, b""
         self._pass(rest)
 
@@ -183,7 +219,8 @@ class Tapping(TransportFactory):
             )
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
-        return tap, asyncio.StreamWriter(transport, protocol, tap, loop)
+        tap.writer = asyncio.StreamWriter(transport, protocol, tap, loop)
+        return tap, tap.writer
 
 
 class TappedConnection(aio_pika.Connection):
@@ -202,7 +239,7 @@ def tap_of(connection: object) -> Tap | None:
 
 def _content(frame: bytes) -> tuple[int, Values]:
     try:
-        return content(frame[_FRAME.size : -1])
+        return content(frame[FRAME.size : -1])
     except UnusualError:
         return _read_by_the_library(frame)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import aio_pika
 from aiormq.abc import DeliveredMessage
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractChannel
     from aiormq.abc import AbstractChannel as Underlay
+    from aiormq.abc import AbstractConnection
     from pamqp.commands import Basic
+
+Verdict = Literal["ack", "requeue", "reject"]
 
 Failure = BaseException | None
 """What the library said about one publish: None is confirmed and routed."""
@@ -39,8 +42,12 @@ class Wire(Protocol):
     """What a faster implementation may do differently."""
 
     @property
-    def consuming(self) -> type[aio_pika.Connection]:
-        """The kind of connection that it consumes on."""
+    def connection(self) -> type[aio_pika.Connection]:
+        """The kind of connection that it works on."""
+        ...
+
+    def flows(self, transport: AbstractConnection) -> bool:
+        """Whether the broker lets this connection publish, as far as it can be told without waiting."""
         ...
 
     async def burst(self, channel: AbstractChannel, batch: Sequence[Publication], timeout: float) -> list[Failure]:
@@ -59,11 +66,19 @@ class Wire(Protocol):
         """Subscribe; `deliver` is called for each message, in order. Returns the consumer tag."""
         ...
 
+    async def settle(self, underlay: Underlay, tag: int, *, multiple: bool, verdict: Verdict) -> None:
+        """Send one frame that settles. Raises what the library raises for a channel that is gone."""
+        ...
+
 
 class PlainWire:
     """One library call a message."""
 
-    consuming = aio_pika.Connection
+    connection = aio_pika.Connection
+
+    def flows(self, transport: AbstractConnection) -> bool:  # noqa: ARG002
+        """It can't be told: the library has no call for it that does not wait."""
+        return False
 
     async def burst(self, channel: AbstractChannel, batch: Sequence[Publication], timeout: float) -> list[Failure]:
         """Publish in the order given, all at once, and wait for every confirm. Raises only a real cancel."""
@@ -87,6 +102,13 @@ class PlainWire:
 
         answer = await underlay.basic_consume(queue, callback, arguments=arguments, timeout=timeout)
         return str(answer.consumer_tag)
+
+    async def settle(self, underlay: Underlay, tag: int, *, multiple: bool, verdict: Verdict) -> None:
+        """Send one frame that settles. Raises what the library raises for a channel that is gone."""
+        if verdict == "ack":
+            await underlay.basic_ack(tag, multiple=multiple, wait=False)
+        else:
+            await underlay.basic_nack(tag, multiple=multiple, requeue=verdict == "requeue", wait=False)
 
 
 async def publish(channel: AbstractChannel, publication: Publication, timeout: float) -> Failure:

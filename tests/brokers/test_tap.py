@@ -19,7 +19,7 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
 from brokers.rabbitmq import tap as taps
-from brokers.rabbitmq.tap import Tap
+from brokers.rabbitmq.tap import Sink, Tap
 from brokers.rabbitmq.wire import Arrived, message_of
 
 TEXT = some.text(max_size=20)
@@ -109,7 +109,7 @@ def test_deliveries_are_read_as_the_library_reads_them(
     got: list[Arrived] = []
 
     async def work(tap: Tap) -> bytes:
-        tap.divert(1, got.append)
+        tap.divert(1, Sink(got.append))
         return await passed(tap, pieces(data, cuts))
 
     assert with_tap(work) == b"".join(OTHERS[n % 3] for n in range(len(made)))
@@ -126,7 +126,7 @@ def test_other_channels_and_other_frames_pass_untouched(cuts: list[int]) -> None
     data = theirs + got_ok + b"".join(OTHERS)
 
     async def work(tap: Tap) -> bytes:
-        tap.divert(1, lambda _: pytest.fail("nobody delivered on channel 1"))
+        tap.divert(1, Sink(lambda _: pytest.fail("nobody delivered on channel 1")))
         return await passed(tap, pieces(data, cuts))
 
     assert with_tap(work) == data
@@ -137,7 +137,7 @@ def test_nothing_is_taken_after_the_diversion_is_undone() -> None:
     got: list[Arrived] = []
 
     async def work(tap: Tap) -> bytes:
-        undo = tap.divert(1, got.append)
+        undo = tap.divert(1, Sink(got.append))
         tap.feed_data(data)
         undo()
         return await passed(tap, [data])
@@ -151,7 +151,7 @@ def test_a_delivery_that_was_cut_off_by_a_new_channel_of_its_number_is_forgotten
     got: list[Arrived] = []
 
     async def work(tap: Tap) -> bytes:
-        tap.divert(1, got.append)
+        tap.divert(1, Sink(got.append))
         return await passed(tap, [data[: data.index(b"\xce") + 1], OTHERS[2], data])
 
     assert with_tap(work) == OTHERS[2]
@@ -170,7 +170,7 @@ def test_a_delivery_that_was_cut_off_by_a_new_channel_of_its_number_is_forgotten
 )
 def test_what_cannot_be_read_goes_to_the_library_whole_and_all_that_follows(wrong: bytes) -> None:
     async def work(tap: Tap) -> bytes:
-        tap.divert(1, lambda _: pytest.fail("this can't be read"))
+        tap.divert(1, Sink(lambda _: pytest.fail("this can't be read")))
         return await passed(tap, [OTHERS[1] + wrong, OTHERS[0]])
 
     assert with_tap(work) == OTHERS[1] + wrong + OTHERS[0]
@@ -180,7 +180,7 @@ def test_the_library_sees_a_connection_alive_on_which_all_is_taken(monkeypatch: 
     monkeypatch.setattr(taps, "_SIGN_EVERY", 0.0)
 
     async def work(tap: Tap) -> Any:
-        tap.divert(1, lambda _: None)
+        tap.divert(1, Sink(lambda _: None))
         tap.feed_data(delivery(1, {}, b"x")[0])
         return (await FrameReceiver(tap).get_frame())[2]
 
@@ -191,7 +191,7 @@ def test_the_end_of_the_stream_in_the_middle_of_a_frame_is_the_librarys_to_tell(
     data = delivery(1, {"message_id": "m"}, b"body")[0]
 
     async def work(tap: Tap) -> bytes:
-        tap.divert(1, lambda _: None)
+        tap.divert(1, Sink(lambda _: None))
         return await passed(tap, [data[:5]])
 
     assert with_tap(work) == data[:5]

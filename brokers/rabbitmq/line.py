@@ -1,0 +1,93 @@
+"""One channel's own line through a tapped connection: its frames go straight to the socket, its confirms come from it.
+
+aiormq hands each frame to a task that writes, and each confirm through two tasks to whoever waits: four turns of the
+loop for what is one call here. What was on its way before is never overtaken: where anything waits, the library carries
+on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from struct import Struct
+from typing import TYPE_CHECKING, cast
+
+from brokers.rabbitmq.tap import FRAME, METHOD, tap_of
+
+if TYPE_CHECKING:
+    from aiormq.abc import AbstractChannel as Underlay
+    from aiormq.channel import Channel
+
+_ACK = Struct(">BHIHHQBB")
+_ACK_SIZE = 13
+_BASIC, _BASIC_ACK = 60, 80
+_END = 0xCE
+_CONFIRM = b"\x00\x3c\x00\x50"
+"""Class and method of `basic.ack`, the first bytes of its frame."""
+_CONFIRMED = Struct(">QB")
+
+
+def ack(channel: int, tag: int, *, multiple: bool) -> bytes:
+    """The frame of a `basic.ack`."""
+    return _ACK.pack(METHOD, channel, _ACK_SIZE, _BASIC, _BASIC_ACK, tag, multiple, _END)
+
+
+def written(underlay: Underlay, data: bytes) -> bool:
+    """Whether these frames went to the socket at once: only where nothing waits before them and the socket keeps up."""
+    tap = tap_of(underlay.connection)
+    writer = None if tap is None else tap.writer
+    waiting = cast("Channel", underlay).write_queue
+    if writer is None or underlay.is_closed or writer.is_closing() or not waiting.empty():
+        return False
+    if writer.transport.get_write_buffer_size():
+        return False
+    writer.write(data)
+    return True
+
+
+class Confirms:
+    """The confirms of a channel, taken before the library reads them.
+
+    A returned message comes before its confirm, and the library reads it later. So from anything else on this channel
+    on, confirms go the library's way too, until it has no message left to wait for.
+    """
+
+    def __init__(self, underlay: Channel) -> None:
+        self._underlay = underlay
+        self._soon = asyncio.get_running_loop().call_soon
+        self._behind = False
+
+    def caught_up(self) -> None:
+        """To be called before a burst: when the library waits for nothing, it has read all there was."""
+        self._behind = self._behind and bool(self._underlay.confirmations)
+
+    def takes(self, kind: int, frame: bytes) -> bool:
+        """Whether the frame is a confirm that may be counted now."""
+        if self._behind or kind != METHOD or not frame.startswith(_CONFIRM, FRAME.size):
+            self._behind = True
+            return False
+        tag, multiple = _CONFIRMED.unpack_from(frame, FRAME.size + len(_CONFIRM))
+        # Not now: a message that came in the same turn begins its hop before what the last one left is settled.
+        self._soon(self._land, tag, bool(multiple))
+        return True
+
+    def untaken(self) -> bytes:
+        """No frame is taken before its message is whole."""
+        return b""
+
+    def _land(self, tag: int, multiple: bool) -> None:
+        waiting = self._underlay.confirmations
+        for number in [known for known in waiting if known <= tag] if multiple else [tag]:
+            confirmation = waiting.pop(number, None)
+            if confirmation is not None and not confirmation.done():
+                cast("asyncio.Future[None]", confirmation).set_result(None)
+
+
+def confirms_of(underlay: Channel) -> Confirms | None:
+    """Take the confirms of this channel from now on, until it closes; `None` on a connection without a tap."""
+    tap = tap_of(underlay.connection)
+    if tap is None:
+        return None
+    confirms = Confirms(underlay)
+    undo = tap.divert(underlay.number, confirms)
+    underlay.closing.add_done_callback(lambda _: undo())
+    return confirms
