@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary
 
 from aiormq.abc import ChannelFrame
 
 from brokers.rabbitmq.foreign import FOREIGN, is_cancelled
 from brokers.rabbitmq.frames import frames
-from brokers.rabbitmq.line import Confirms, ack, confirms_of, written
+from brokers.rabbitmq.line import ack, take_confirms, written
 from brokers.rabbitmq.tap import Sink, TappedConnection, tap_of
 from brokers.rabbitmq.wire import PlainWire
 
@@ -93,9 +92,6 @@ class FastWire:
     connection = TappedConnection
     _plain = PlainWire()
 
-    def __init__(self) -> None:
-        self._confirms: WeakKeyDictionary[Channel, Confirms | None] = WeakKeyDictionary()
-
     def flows(self, transport: AbstractConnection) -> bool:
         """Whether the broker lets this connection publish, as far as it can be told without waiting."""
         tap = tap_of(transport)
@@ -104,7 +100,7 @@ class FastWire:
     async def burst(self, channel: AbstractChannel, batch: Sequence[Publication], timeout: float) -> list[Failure]:
         """Publish in the order given, all at once, and wait for every confirm. Raises only a real cancel."""
         underlay = cast("Channel", await channel.get_underlay_channel())
-        self._take_confirms(underlay)
+        take_confirms(underlay)
         landed: asyncio.Future[None] = underlay.create_future()
         burst = Burst(len(batch), landed)
         try:
@@ -144,12 +140,6 @@ class FastWire:
         """Send one frame that settles. Raises what the library raises for a channel that is gone."""
         if verdict != "ack" or not written(underlay, ack(underlay.number, tag, multiple=multiple)):
             await self._plain.settle(underlay, tag, multiple=multiple, verdict=verdict)
-
-    def _take_confirms(self, underlay: Channel) -> None:
-        if underlay not in self._confirms:
-            self._confirms[underlay] = confirms_of(underlay)
-        elif (confirms := self._confirms[underlay]) is not None:
-            confirms.caught_up()
 
 
 async def _never(message: DeliveredMessage) -> None:

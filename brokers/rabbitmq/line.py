@@ -56,8 +56,12 @@ class Confirms:
         self._soon = asyncio.get_running_loop().call_soon
         self._behind = False
 
+    def belong_to(self, underlay: Channel) -> bool:
+        """Whether they are of this channel; a later one may have its number."""
+        return self._underlay is underlay
+
     def caught_up(self) -> None:
-        """To be called before a burst: when the library waits for nothing, it has read all there was."""
+        """To be asked now and then: when the library waits for nothing, it has read all there was."""
         self._behind = self._behind and bool(self._underlay.confirmations)
 
     def takes(self, kind: int, frame: bytes) -> bool:
@@ -82,12 +86,14 @@ class Confirms:
                 cast("asyncio.Future[None]", confirmation).set_result(None)
 
 
-def confirms_of(underlay: Channel) -> Confirms | None:
-    """Take the confirms of this channel from now on, until it closes; `None` on a connection without a tap."""
+def take_confirms(underlay: Channel) -> None:
+    """To be called before a burst: from the first one on the confirms of this channel are taken, until it closes."""
     tap = tap_of(underlay.connection)
     if tap is None:
-        return None
-    confirms = Confirms(underlay)
-    undo = tap.divert(underlay.number, confirms)
+        return
+    known = tap.diverted(underlay.number)
+    if isinstance(known, Confirms) and known.belong_to(underlay):
+        known.caught_up()
+        return
+    undo = tap.divert(underlay.number, Confirms(underlay))
     underlay.closing.add_done_callback(lambda _: undo())
-    return confirms

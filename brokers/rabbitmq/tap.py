@@ -139,6 +139,10 @@ class Tap(asyncio.StreamReader):
 
         return undo
 
+    def diverted(self, channel: int) -> Diversion | None:
+        """Who sees the frames of this channel first."""
+        return self._sinks.get(channel)
+
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # of anything iterable, says typeshed
         """As of a stream reader; called by the transport with what the socket had."""
         if self._verbatim:
