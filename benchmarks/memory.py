@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -57,7 +58,7 @@ async def served(url: str, *, store: str, hops: int, seconds: float) -> list[tup
 
 def service(url: str, *, store: str, hops: int, seconds: float) -> dict[str, Any]:
     """Run the four services in a fresh process and tell how its resident size grew."""
-    say(f"growth, memory: up to {hops:,} hops or {seconds:.0f} s")
+    say(f"growth, memory: {hops:,} hops" + (f", or {seconds:.0f} s" if seconds < math.inf else ""))
     words = [sys.executable, "-m", "benchmarks.memory", url, store, str(hops), str(seconds)]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
     samples = [(int(count), int(size)) for count, size in json.loads(done.stdout.splitlines()[-1])]

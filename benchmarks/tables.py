@@ -15,6 +15,7 @@ VERDICTS = {
     "goal": "goal reached",
     "must": "holds; goal missed",
     "missed": "**missed**",
+    "limit": "missed: this machine allows no more",
     "not measured": "not measured",
 }
 
@@ -62,7 +63,12 @@ def _target(target: Target, results: Section) -> str:
     must, goal = (f"{sign} {bound:g}{target.unit}" for bound in (target.must, target.goal))
     value = target.measured(dict(results))
     shown = "–" if value is None else f"**{value:.{0 if target.unit else 2}f}{target.unit}**"
-    return f"| {target.what} | {must} | {goal} | {shown} | {VERDICTS[verdict(target, dict(results))]} |"
+    return f"| {target.what} | {must} | {goal} | {shown} | {VERDICTS[verdict(target, dict(results))]}{_limit(target, results)} |"
+
+
+def _limit(target: Target, results: Section) -> str:
+    allowed = target.allowed(dict(results))
+    return "" if allowed is None else f" (at most {allowed:.2f} on these cores)"
 
 
 def _why(name: str, lines: list[dict[str, Any]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -29,17 +30,27 @@ class Target:
     unit: str = ""
     why: str = ""
     """Which explanation belongs to it; see `EXPLANATIONS`."""
+    limit: tuple[str, ...] = ()
+    """Where the results say how far this machine allows it to get."""
 
     def measured(self, results: Results) -> float | None:
         """The figure; `None` when it was not measured."""
-        found: Any = results
-        for name in self.place:
-            found = found.get(name) if isinstance(found, dict) else None
-        return None if found is None else float(found)
+        return _found(results, self.place)
+
+    def allowed(self, results: Results) -> float | None:
+        """The figure that the machine does not let it pass, where that is known."""
+        return _found(results, self.limit) if self.limit else None
 
     def reaches(self, value: float, bound: float) -> bool:
         """Whether `value` is as good as `bound`."""
         return value <= bound if self.at_most else value >= bound
+
+
+def _found(results: Results, place: tuple[str, ...]) -> float | None:
+    found: Any = results
+    for name in place:
+        found = found.get(name) if isinstance(found, dict) else None
+    return None if found is None else float(found)
 
 
 _TWO = "2 of each service, 1 queue a step"
@@ -155,6 +166,7 @@ TARGETS = (
         1.7,
         ("scale", "ratio_to_first", _TWO),
         why="scale",
+        limit=("scale", "cores_allow_to_first", _TWO),
     ),
     Target(
         "`stamp --help`, CPU",
@@ -178,24 +190,29 @@ TARGETS = (
 
 
 def verdict(target: Target, results: Results) -> str:
-    """`goal`, `must` (the goal is missed), `missed` or `not measured`."""
+    """`goal`, `must` (the goal is missed), `missed`, `limit` (missed, where the machine allows no more than a miss), or
+    `not measured`.
+    """
     value = target.measured(results)
     if value is None:
         return "not measured"
     if target.reaches(value, target.goal):
         return "goal"
-    return "must" if target.reaches(value, target.must) else "missed"
+    if target.reaches(value, target.must):
+        return "must"
+    allowed = target.allowed(results)
+    return "missed" if allowed is None or target.reaches(allowed, target.must) else "limit"
 
 
 def unexplained(results: Results) -> list[str]:
     """The explanations that the missed goals ask for, each once."""
-    asked = [target.why for target in TARGETS if verdict(target, results) in {"must", "missed"}]
+    asked = [target.why for target in TARGETS if verdict(target, results) in {"must", "missed", "limit"}]
     return list(dict.fromkeys(asked))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured; as it stands it takes about nine minutes on two cores."""
+    """How much is measured; as it stands it takes about eighteen minutes on two cores, nine of them for the memory."""
 
     runs: int = 1000
     rounds: int = 5
@@ -203,7 +220,8 @@ class Plan:
     peers_rounds: int = 3
     finished_runs: int = 1_000_000
     hops: int = 1_000_000
-    memory_seconds: float = 45.0
+    memory_seconds: float = math.inf
+    inbox_rounds: int = 9
 
 
 def run(url: str, plan: Plan) -> Results:
@@ -238,7 +256,7 @@ def _grown(url: str, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "growth/history", asyncio.run(growth.history(url, runs=plan.runs // 2, rounds=plan.rounds))
     for store in ("sqlite", "postgres"):
         found = growth.inbox(
-            url, store=store, finished_runs=plan.finished_runs, runs=plan.runs // 2, rounds=plan.rounds
+            url, store=store, finished_runs=plan.finished_runs, runs=plan.runs // 2, rounds=plan.inbox_rounds
         )
         yield f"growth/inbox {store}", asyncio.run(found)
     for store in ("none", "sqlite"):

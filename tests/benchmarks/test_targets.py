@@ -21,6 +21,12 @@ def test_less_is_better_for_what_has_an_upper_bound(value: float, word: str) -> 
     assert verdict(AT_MOST, {"light": {"p50": value}}) == word
 
 
+@pytest.mark.parametrize(("value", "allowed", "word"), [(1.3, 1.4, "limit"), (1.3, 1.6, "missed"), (1.5, 1.4, "must")])
+def test_what_the_machine_does_not_allow_is_told_apart(value: float, allowed: float, word: str) -> None:
+    bounded = Target("scale", 1.5, 1.7, ("scale",), limit=("allowed",))
+    assert verdict(bounded, {"scale": value, "allowed": allowed}) == word
+
+
 def test_what_is_not_in_the_results_was_not_measured() -> None:
     assert {verdict(target, {}) for target in TARGETS} == {"not measured"}
 
@@ -40,7 +46,7 @@ def test_a_goal_that_is_missed_is_explained_once() -> None:
 
 
 def test_every_verdict_has_words_on_the_page() -> None:
-    assert set(tables.VERDICTS) == {"goal", "must", "missed", "not measured"}
+    assert set(tables.VERDICTS) == {"goal", "must", "missed", "limit", "not measured"}
 
 
 def test_a_size_that_stays_is_told_as_such() -> None:
