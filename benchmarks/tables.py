@@ -63,7 +63,8 @@ def _target(target: Target, results: Section) -> str:
     must, goal = (f"{sign} {bound:g}{target.unit}" for bound in (target.must, target.goal))
     value = target.measured(dict(results))
     shown = "–" if value is None else f"**{value:.{0 if target.unit else 2}f}{target.unit}**"
-    return f"| {target.what} | {must} | {goal} | {shown} | {VERDICTS[verdict(target, dict(results))]}{_limit(target, results)} |"
+    word = VERDICTS[verdict(target, dict(results))] + _limit(target, results)
+    return f"| {target.what} | {must} | {goal} | {shown} | {word} |"
 
 
 def _limit(target: Target, results: Section) -> str:
