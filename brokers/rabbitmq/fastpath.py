@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 from aiormq.abc import ChannelFrame
 
 from brokers.rabbitmq.foreign import FOREIGN, is_cancelled
-from brokers.rabbitmq.frames import frames
-from brokers.rabbitmq.line import ack, take_confirms, written
+from brokers.rabbitmq.frames import ack, frames
+from brokers.rabbitmq.line import take_confirms, written
 from brokers.rabbitmq.tap import Sink, TappedConnection, tap_of
 from brokers.rabbitmq.wire import PlainWire
 

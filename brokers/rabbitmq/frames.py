@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _FRAME = Struct(">BHI")
 _PUBLISH = Struct(">HHH")
+_ACK = Struct(">HHQ?")
 _CONTENT = Struct(">HHQH")
 _LENGTH = Struct(">I")
 _INT = Struct(">ci")
@@ -26,7 +27,7 @@ _TIMESTAMP = Struct(">Q")
 _END = b"\xce"
 _OCTETS = [bytes((number,)) for number in range(256)]
 
-_BASIC, _BASIC_PUBLISH = 60, 40
+_BASIC, _BASIC_PUBLISH, _BASIC_ACK = 60, 40, 80
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _PERSISTENT = b"\x02"
 
@@ -67,6 +68,11 @@ def header(message: Message) -> bytes:
 
 
 @lru_cache(maxsize=4096)
+def ack(channel: int, tag: int, *, multiple: bool) -> bytes:
+    """The frame of a `basic.ack`."""
+    return _frame(_METHOD, channel, _ACK.pack(_BASIC, _BASIC_ACK, tag, multiple))
+
+
 def _method(exchange: str, routing_key: str, mandatory: bool, channel: int) -> bytes:
     payload = b"".join(
         (

@@ -8,27 +8,14 @@ on.
 from __future__ import annotations
 
 import asyncio
-from struct import Struct
 from typing import TYPE_CHECKING, cast
 
 from brokers.rabbitmq.tap import FRAME, METHOD, tap_of
+from brokers.rabbitmq.unframe import CONFIRM, confirm
 
 if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel as Underlay
     from aiormq.channel import Channel
-
-_ACK = Struct(">BHIHHQBB")
-_ACK_SIZE = 13
-_BASIC, _BASIC_ACK = 60, 80
-_END = 0xCE
-_CONFIRM = b"\x00\x3c\x00\x50"
-"""Class and method of `basic.ack`, the first bytes of its frame."""
-_CONFIRMED = Struct(">QB")
-
-
-def ack(channel: int, tag: int, *, multiple: bool) -> bytes:
-    """The frame of a `basic.ack`."""
-    return _ACK.pack(METHOD, channel, _ACK_SIZE, _BASIC, _BASIC_ACK, tag, multiple, _END)
 
 
 def written(underlay: Underlay, data: bytes) -> bool:
@@ -65,13 +52,12 @@ class Confirms:
         self._behind = self._behind and bool(self._underlay.confirmations)
 
     def takes(self, kind: int, frame: bytes) -> bool:
-        """Whether the frame is a confirm that may be counted now."""
-        if self._behind or kind != METHOD or not frame.startswith(_CONFIRM, FRAME.size):
+        """Whether the frame is a confirm that may be counted now. Raises `UnusualError` for one that can't be read."""
+        if self._behind or kind != METHOD or not frame.startswith(CONFIRM, FRAME.size):
             self._behind = True
             return False
-        tag, multiple = _CONFIRMED.unpack_from(frame, FRAME.size + len(_CONFIRM))
         # Not now: a message that came in the same turn begins its hop before what the last one left is settled.
-        self._soon(self._land, tag, bool(multiple))
+        self._soon(self._land, *confirm(frame[FRAME.size : -1]))
         return True
 
     def untaken(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What AMQP 0-9-1 frames of a delivery say, read in one go. The other way round: `brokers.rabbitmq.frames`.
+"""What AMQP 0-9-1 frames of a delivery or a confirm say, read in one go. The other way: `brokers.rabbitmq.frames`.
 
 Reads what publishers usually send. What is unusual (nested tables, dates, floats in headers) raises `UnusualError`, and
 the library reads it.
@@ -16,7 +16,11 @@ Delivery = tuple[int, str, str, bool]
 DELIVER = b"\x00\x3c\x00\x3c"
 """Class and method of `basic.deliver`, the first bytes of its frame."""
 
+CONFIRM = b"\x00\x3c\x00\x50"
+"""Of `basic.ack`."""
+
 _DELIVERY = Struct(">QB")
+_CONFIRM = Struct(">QB")
 _CONTENT = Struct(">HHQH")
 _LENGTH = Struct(">I")
 _INT = Struct(">i")
@@ -63,6 +67,15 @@ def deliver(payload: bytes) -> Delivery:
     except (error, IndexError, UnicodeDecodeError) as flaw:
         raise UnusualError from flaw
     return tag, exchange, routing_key, bool(redelivered & 1)
+
+
+def confirm(payload: bytes) -> tuple[int, bool]:
+    """Delivery tag of a `basic.ack`, and whether it stands for all before it."""
+    try:
+        tag, multiple = _CONFIRM.unpack_from(payload, len(CONFIRM))
+    except error as flaw:
+        raise UnusualError from flaw
+    return tag, bool(multiple & 1)
 
 
 def content(payload: bytes) -> tuple[int, Values]:

@@ -77,11 +77,11 @@ async def unsent(store: object) -> list[Unsent]:
         return [Unsent(*row) for row in await _ask(execute, store, _UNSENT, ())]
 
 
-async def handled(store: object, consumer: str, message_ids: Collection[str]) -> set[str]:
-    """Which of these messages the inbox knows as handled by `consumer`."""
+async def handled(store: object, consumer: str, keys: Collection[str]) -> set[str]:
+    """Which of these messages the inbox knows as handled by `consumer`; each by its `stamp.ids.inbox_key`."""
     schema = migratable(store).schema
     async with migratable(store).altering() as execute:
-        rows = await _ask(execute, store, _HANDLED[schema.dialect], (consumer, schema.array(list(message_ids))))
+        rows = await _ask(execute, store, _HANDLED[schema.dialect], (consumer, schema.array(list(keys))))
         return {str(row[0]) for row in rows}
 
 

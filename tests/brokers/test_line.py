@@ -14,7 +14,8 @@ from pamqp.frame import marshal
 from pamqp.heartbeat import Heartbeat
 
 from brokers.rabbitmq.fastpath import FastWire
-from brokers.rabbitmq.line import Confirms, ack, written
+from brokers.rabbitmq.frames import ack
+from brokers.rabbitmq.line import Confirms, take_confirms, written
 from brokers.rabbitmq.tap import METHOD, Tap, Tapping
 
 RETURN = marshal(commands.Basic.Return(312, "NO_ROUTE", "events", "key"), 1)
@@ -64,6 +65,7 @@ class Channel:
     is_closed: bool = False
     confirmations: dict[int, Slot] = field(default_factory=dict)
     write_queue: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
+    closing: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def waits(self, *tags: int) -> list[Slot]:
         slots = [Slot() for _ in tags]
@@ -126,6 +128,38 @@ def test_no_confirm_overtakes_what_the_library_has_yet_to_read(before: bytes) ->
         channel.confirmations.clear()
         confirms.caught_up()
         assert confirms.takes(METHOD, confirm(3))
+
+    asyncio.run(scenario())
+
+
+def test_a_confirm_that_cannot_be_read_goes_to_the_library_whole() -> None:
+    async def scenario() -> None:
+        tap = Tap()
+        tap.divert(1, Confirms(Channel()))  # type: ignore[arg-type]
+        cut = b"\x01\x00\x01\x00\x00\x00\x06\x00\x3c\x00\x50\x00\x00\xce"
+        tap.feed_data(cut + confirm(1))
+        tap.feed_eof()
+        assert await tap.read() == cut + confirm(1)
+
+    asyncio.run(scenario())
+
+
+def test_a_channel_gets_its_own_confirms_also_under_the_number_of_an_earlier_one() -> None:
+    async def scenario() -> None:
+        tap = Tap()
+        earlier, later = Channel(tapped(tap)), Channel(tapped(tap))
+        (old,), (new,) = earlier.waits(1), later.waits(1)
+        take_confirms(earlier)  # type: ignore[arg-type]
+        take_confirms(earlier)  # type: ignore[arg-type]
+        take_confirms(later)  # type: ignore[arg-type]
+        earlier.closing.set_result(None)
+        await asyncio.sleep(0)
+        tap.feed_data(confirm(1))
+        await asyncio.sleep(0)
+        assert (old.landed, new.landed) == (False, True)
+        later.closing.set_result(None)
+        await asyncio.sleep(0)
+        assert tap.diverted(1) is None
 
     asyncio.run(scenario())
 

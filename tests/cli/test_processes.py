@@ -115,3 +115,26 @@ def test_a_terminal_of_another_encoding_gets_escapes_not_a_traceback(folder: Pat
     )
     assert (folder.exists(), done.returncode, done.stderr) == (True, 0, b"")
     assert b"\\u2713 ok" in done.stdout
+
+
+def test_a_command_that_cannot_be_loaded_is_told_as_our_bug_and_not_as_a_traceback() -> None:
+    program = (
+        "import sys; sys.argv = ['stamp', 'decode', '-']; sys.modules['stamp.cli.decode'] = None\n"
+        "from stamp.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment(), timeout=60
+    )
+    assert (done.returncode, done.stderr.partition(":")[0]) == (70, "error[E070]")
+
+
+def test_a_command_runs_with_its_garbage_collected() -> None:
+    program = (
+        "import gc; from stamp.cli import app; from stamp.__main__ import main\n"
+        "app.main = lambda: print(gc.isenabled())\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment(), timeout=60
+    )
+    assert done.stdout == "True\n"

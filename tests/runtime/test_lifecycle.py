@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -17,7 +17,7 @@ from stamp.ids import first_message, inbox_key, next_message
 from stamp.ports import Store
 from stamp.starting import start_run
 from stamp.stores.memory import MemoryStore
-from stamp.stores.sqlite import SQLiteStore
+from stamp.stores.sqlite import SQLiteStore, SQLiteTransaction
 
 
 class Asked(msgspec.Struct):
@@ -97,6 +97,35 @@ def test_the_inbox_remembers_a_message_under_the_time_of_its_run() -> None:
                 for step, message in (("answer", first), ("file", next_message(first, "answer", "do"))):
                     key = inbox_key(run, message)
                     assert not await tx.first_seen(f"desk.TALK.{step}", key, expires=None)
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_is_foreseen_under_the_keys_that_are_then_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    foreseen: list[str] = []
+    asked: list[str] = []
+    foresee, first_seen = SQLiteTransaction.foresee, SQLiteTransaction.first_seen
+
+    async def noted(tx: SQLiteTransaction, consumer: str, message_ids: Sequence[str]) -> None:
+        foreseen.extend(message_ids)
+        await foresee(tx, consumer, message_ids)
+
+    async def seen(tx: SQLiteTransaction, consumer: str, message_id: str, *, expires: float | None) -> bool:
+        asked.append(message_id)
+        return await first_seen(tx, consumer, message_id, expires=expires)
+
+    monkeypatch.setattr(SQLiteTransaction, "foresee", noted)
+    monkeypatch.setattr(SQLiteTransaction, "first_seen", seen)
+
+    async def scenario() -> None:
+        desk, store = Desk(), SQLiteStore("sqlite://")
+        await store.open()
+        async with broker() as node, desk.service.open(broker=node, store=store):
+            await start_run(desk.service, TALK, Asked("a"))
+            await until(lambda: desk.seen == ["a"])
+        await store.close()
+        assert len(asked) == 2
+        assert asked == foreseen
 
     asyncio.run(scenario())
 

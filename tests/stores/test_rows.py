@@ -18,7 +18,7 @@ HEADERS = some.dictionaries(
 
 
 @given(HEADERS, some.none() | TEXT, some.none() | some.integers(0, 2**40))
-def test_what_a_row_keeps_is_ascii_and_the_same_whoever_writes_it(
+def test_what_a_row_keeps_is_ascii_and_reads_back_as_it_was(
     headers: dict[str, Any], run: str | None, at: int | None
 ) -> None:
     message = Message(body=b"", message_id="m", headers=headers, correlation_id=run, timestamp=at)
