@@ -218,6 +218,9 @@ class Play:
         return not await account.waiting(self.broker, account.work_queues(self.tag))
 
     async def _stopped(self) -> None:
+        """A process that was started again a moment ago heeds SIGTERM only when it is ready."""
+        for child in self.children:
+            await child.ready()
         for child in self.children:
             child.signal(signal.SIGTERM)
         ends = [await child.wait(40.0) for child in self.children]

@@ -17,6 +17,7 @@ from brokers.node import Node
 from stamp.testing.postgres import PostgresCluster
 from tests.faults.account import Account
 from tests.faults.conftest import Lines
+from tests.faults.orders import SERVICES
 from tests.faults.places import SQLitePlace
 from tests.faults.play import SQLITE, Play, everywhere, playing, schemas
 from tests.faults.proxy import proxied
@@ -122,6 +123,19 @@ def test_a_database_that_somebody_else_locks_pauses_the_service(rabbitmq: Server
     account, attempt = asyncio.run(under_load(scene, locked, crew=crew, plans={"bank": {"busy": 0.2}}))
     drawn.append(("database locked", "sqlite", account))
     assert (account, attempt) == (Account.sound(COUNT), ASKED)
+
+
+def test_a_process_that_was_only_just_started_again_is_stopped_well(rabbitmq: Server, tmp_path: Path) -> None:
+    async def play_it() -> tuple[Account, int | None]:
+        async with playing(broker=rabbitmq.url, stores=everywhere(SQLITE), folder=tmp_path, count=1) as play:
+            alone = play.child("alone", SERVICES)
+            alone.start()
+            await play.complete()
+            alone.kill()
+            alone.start()
+            return await play.ended(), alone.ended
+
+    assert asyncio.run(play_it()) == (Account.sound(1), 0)
 
 
 def test_a_service_that_is_told_to_stop_under_load_leaves_nothing_undone(
