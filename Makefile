@@ -11,6 +11,9 @@ RUNS ?= 10000
 WORKERS ?= $(if $(AMQP_URL)$(POSTGRES_URL),0,2)
 READY := $(VENV)/.ready
 
+# The tests start hundreds of processes: each would compile every module again where nobody keeps what was compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 PROOF_CASES ?= 20000
 .PHONY: proof help env servers demo test test-fast test-faults check bench bench-guard docs clean

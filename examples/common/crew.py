@@ -44,6 +44,9 @@ class Crew:
         """Run a service until `stop`; start it again when it ends by itself. Raises `CrewError`."""
         for _ in range(1 + RESTARTS):
             process = self.processes[name] = await self._start(name)
+            if self.stopping:  # it was not among the processes yet when they were told
+                await _ended(process)
+                return
             if process.stdout is not None and await process.stdout.readline():
                 self.note(f"{name} runs as process {process.pid}")
                 ready.set()
