@@ -211,6 +211,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "tickets.jsonl").write_text("".join(json.dumps(order(number)) + "\n" for number in (1, 2)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    # Python takes a module of the same size and second for the one it compiled before.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     for name in [name for name in os.environ if name.startswith("STAMP_")]:
         monkeypatch.delenv(name)
     before = set(sys.modules)

@@ -52,17 +52,17 @@ def test_every_point_named_here_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sabotage", "point", "nth", "found"),
+    ("sabotage", "point", "found"),
     [
-        ("no-inbox", "forward before ack", 2, "doubled"),
-        # The first: what is lost then is sure to be an order's own.
-        ("no-outbox", "forward after commit", 1, "missing"),
-        ("forgets-early", "forward before publish", 1, "missing"),
-        ("acks-early", "forward before commit", 1, "missing"),
+        # Not `before ack`: the first burst that is acknowledged may be arrivals at the join, which leave no row.
+        ("no-inbox", "forward after forget", "doubled"),
+        ("no-outbox", "forward after commit", "missing"),
+        ("forgets-early", "forward before publish", "missing"),
+        ("acks-early", "forward before commit", "missing"),
     ],
 )
 def test_the_account_finds_a_toolkit_that_breaks_its_promise(
-    sabotage: str, point: str, *, nth: int, found: str, rabbitmq: Server, tmp_path: Path
+    sabotage: str, point: str, found: str, rabbitmq: Server, tmp_path: Path
 ) -> None:
     broken = crashed(
         Point.parse(point),
@@ -70,7 +70,7 @@ def test_the_account_finds_a_toolkit_that_breaks_its_promise(
         stores=everywhere(SQLITE),
         folder=tmp_path,
         sabotage=sabotage,
-        nth=nth,
+        nth=1,  # the first that anything follows from is an order's payment
         patience=3.0,
     )
     account = asyncio.run(broken)
