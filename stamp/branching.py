@@ -56,6 +56,15 @@ def within(branch: str | None, outer: str) -> bool:
     return branch is not None and (branch == outer or branch.startswith(outer + "|"))
 
 
+def around(branch: str) -> list[str]:
+    """The paths that a path lies in, innermost first, without its own; the last is the trunk (empty)."""
+    paths = []
+    while branch:
+        branch = branch.rpartition("|")[0]
+        paths.append(branch)
+    return paths
+
+
 def natural(branch: str) -> tuple[tuple[str, int], ...]:
     """A key that sorts paths by the number of their children, not by its text."""
     return tuple((place.fork, place.child) for place in _places(branch))

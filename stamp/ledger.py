@@ -7,14 +7,16 @@ bench, front controllers and orchestrators feed it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Literal, cast
 
 import msgspec
 
-from stamp.branching import fork_after, natural, place_of, within
+from stamp.branching import Place, around, fork_after, natural, place_of
 from stamp.codec import parse
 from stamp.history import undo_stack, unsettled
 from stamp.layout import undo_key
@@ -28,9 +30,9 @@ Seat = tuple[str, int]
 Status = Literal["running", "retrying", "overdue", "compensating", "completed", "compensated", "failed", "held"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
-    """Where a run stands, as far as it was seen."""
+    """Where a run stands, as far as it was seen. What follows from that is worked out once, when it is first asked."""
 
     run: str
     heads: Mapping[str, Sighting]
@@ -43,26 +45,34 @@ class Record:
     hints: Mapping[Seat, Entry] = field(default_factory=dict)
     """Finished hops as slim stamps suggest them: their steps, and nothing that they kept."""
 
-    @property
+    @cached_property
     def latest(self) -> Sighting:
         """The furthest sighting of all. What ended on the trunk has ended, whatever a late branch does."""
+        if len(self.heads) == 1:
+            return next(iter(self.heads.values()))
         return max(self.heads.values(), key=lambda head: (not head.branch and head.stamp.phase in ENDED, head.order))
 
-    @property
+    @cached_property
     def current(self) -> tuple[Sighting, ...]:
         """The furthest sightings that nothing has followed: one on the trunk, or one for each open branch."""
-        found = [head for head in self.heads.values() if not self._followed(head)]
+        if len(self.heads) == 1:
+            return tuple(self.heads.values())
+        inner = defaultdict(list)
+        for branch in filter(None, self.heads):
+            place = place_of(branch)
+            inner[place.parent or ""].append((place, self.heads[branch].stamp.seq))
+        found = [head for head in self.heads.values() if not self._followed(head, inner.get(head.branch, ()))]
         return tuple(sorted(found, key=lambda head: natural(head.branch)))
 
-    def _followed(self, head: Sighting) -> bool:
+    def _followed(self, head: Sighting, inner: Sequence[tuple[Place, int]]) -> bool:
         """Whether a join went on behind this branch, or every branch of the fork that it opened was seen."""
         seq = head.stamp.seq
-        outer = [other for branch, other in self.heads.items() if not branch or within(head.branch, branch)]
-        if any(other is not head and _is_past(other, seq) for other in outer):
+        outer = [self.heads[branch] for branch in around(head.branch) if branch in self.heads]
+        if any(_is_past(other, seq) for other in outer):
             return True
-        places = [place_of(branch) for branch in self.heads if branch and self.heads[branch].stamp.seq >= seq]
-        children = [place for place in places if (place.parent or "") == head.branch]
-        return any(len([p for p in children if p.fork == place.fork]) == place.children for place in children)
+        places = [place for place, reached in inner if reached >= seq]
+        seen = Counter(place.fork for place in places)
+        return any(seen[place.fork] == place.children for place in places)
 
     @property
     def stamp(self) -> Stamp:
@@ -73,7 +83,7 @@ class Record:
     def workflow(self) -> str:
         return self.stamp.workflow
 
-    @property
+    @cached_property
     def done(self) -> tuple[Entry, ...]:
         """The finished hops of the trunk and of all open branches, oldest first."""
         if self.entries or self.hints:
@@ -88,19 +98,19 @@ class Record:
         found = {**self.hints, **{seat: _entry(text) for seat, text in self.entries.items()}}
         return tuple(found[seat] for seat in sorted(found, key=lambda seat: (seat[1], natural(seat[0]))))
 
-    @property
+    @cached_property
     def to_undo(self) -> tuple[str, ...]:
         """The steps that would be undone, first to undo first."""
         return tuple(entry.step for entry in reversed(unsettled(self.done)))
 
-    @property
+    @cached_property
     def ended(self) -> bool:
         """Whether it ended on the trunk, or every one of its independent branches did."""
         return all(head.stamp.phase in ENDED for head in self.current) or (
             self.stamp.phase in ENDED and not self.latest.branch
         )
 
-    @property
+    @cached_property
     def held(self) -> Sighting | None:
         """The held message that a person has to look at; `None` when there is none, or the run has ended."""
         return None if self.ended else next((head for head in self.current if head.kind == "held"), None)

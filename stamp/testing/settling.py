@@ -83,7 +83,7 @@ class Settling:
                 timers=self._delayed(timers=True),
             )
             watch.check(waiting.words)
-            if not self.working() and not self._relays_awake(waiting.rows):
+            if not self._moves() and not self._relays_awake(waiting.rows):
                 return waiting
             await asyncio.sleep(BREATH)
 
@@ -92,7 +92,7 @@ class Settling:
         while calm < CALM:
             self._raise_dead()
             turn += 1
-            calm = 0 if self.working() else calm + 1
+            calm = 0 if self._moves() else calm + 1
             if turn % SPINS:
                 await asyncio.sleep(0)
             else:
@@ -101,17 +101,24 @@ class Settling:
 
     def working(self) -> list[str]:
         """What moves without any help of the clock, in words."""
-        return [words for runtime in self.runtimes() if (words := self._working(runtime))]
+        return [self._working(runtime) for runtime in self.runtimes() if self._moving(runtime)]
+
+    def _moves(self) -> bool:
+        """Whether anything does: asked at every turn of the loop, so it takes the short way to a yes."""
+        return any(self._moving(runtime) for runtime in self.runtimes())
+
+    def _moving(self, runtime: Runtime) -> bool:
+        asleep = len(self._asleep(runtime))
+        return runtime.busy != asleep or (not asleep and self._in_hand(runtime) > 0)
+
+    def _in_hand(self, runtime: Runtime) -> int:
+        queues = self.broker.queues
+        return sum(queues[name].unacked for name in runtime.queues if name in queues)
 
     def _working(self, runtime: Runtime) -> str:
         name = runtime.participant.name
-        asleep = len(self._asleep(runtime))
-        queues = self.broker.queues
-        in_hand = sum(queues[name].unacked for name in runtime.queues if name in queues)
-        if runtime.busy == asleep and not (in_hand and not asleep):
-            return ""
         running = "".join(f", {label} runs" for service, label in self.faults.running if service == name)
-        return f"service {name!r} has {in_hand} messages in hand{running}"
+        return f"service {name!r} has {self._in_hand(runtime)} messages in hand{running}"
 
     def _asleep(self, runtime: Runtime) -> list[Timer]:
         """The waits of those who carry messages: they wait for a store or a broker that is away."""
