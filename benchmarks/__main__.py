@@ -11,7 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chain, codec, command, growth, guard, latency, memory, profiles, report, scale, tables, targets
+from benchmarks import (
+    branches,
+    chain,
+    codec,
+    command,
+    growth,
+    guard,
+    latency,
+    memory,
+    profiles,
+    report,
+    scale,
+    tables,
+    targets,
+)
 from benchmarks.peers import alternating
 from benchmarks.peers.contenders import CONTENDERS
 
@@ -130,6 +144,8 @@ def _grown(part: str, url: str, options: argparse.Namespace) -> dict[str, Any]:
             return asyncio.run(found)
         case "memory":
             return memory.service(url, store=store, hops=options.hops, seconds=options.seconds or math.inf)
+        case "branches":
+            return branches.run(rounds=rounds)
         case _:
             return memory.ledger()
 

@@ -204,6 +204,23 @@ def _ledger(_name: str, section: Section) -> Iterator[str]:
     yield ""
 
 
+def _branches(_name: str, section: Section) -> Iterator[str]:
+    styles = section["styles"]
+    widths = list(next(iter(styles.values())))
+    yield (
+        f"{section['rounds']} rounds, alternating, load {_load(section)}; SQLite, the embedded broker, one message at "
+        "a time. Processor time a branch of a run with so many:"
+    )
+    yield ""
+    yield f"| branches of a run | {' | '.join(widths)} | widest to narrowest |"
+    yield "|---|" + "--:|" * (len(widths) + 1)
+    for style, by_width in styles.items():
+        costs = [by_width[width]["median"] for width in widths]
+        cells = " | ".join(f"{cost / 1000:.1f} ms" for cost in costs)
+        yield f"| {style} | {cells} | **{costs[-1] / costs[0]:.2f} ×** |"
+    yield ""
+
+
 GROWTH: dict[str, Callable[[str, Section], Iterator[str]]] = {
     "history": _history,
     "inbox sqlite": _inbox,
@@ -211,6 +228,7 @@ GROWTH: dict[str, Callable[[str, Section], Iterator[str]]] = {
     "memory none": _memory,
     "memory sqlite": _memory,
     "ledger": _ledger,
+    "branches": _branches,
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import chain, codec, command, growth, latency, machine, memory, profiles, scale
+from benchmarks import branches, chain, codec, command, growth, latency, machine, memory, profiles, scale
 from benchmarks.peers import alternating
 from benchmarks.profiles import Lines
 from benchmarks.progress import say
@@ -262,6 +262,7 @@ def _grown(url: str, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
     for store in ("none", "sqlite"):
         yield f"growth/memory {store}", memory.service(url, store=store, hops=plan.hops, seconds=plan.memory_seconds)
     yield "growth/ledger", memory.ledger()
+    yield "growth/branches", branches.run(rounds=plan.rounds)
 
 
 def _explained(name: str, url: str, plan: Plan, results: Results) -> Lines:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import codec, report
+from benchmarks import branches, codec, report
 from benchmarks.__main__ import main, parser
 from benchmarks.plot import svg
 from stamp.codec import STAMP
@@ -30,6 +30,14 @@ def test_the_codec_emits_a_figure_for_each_length_and_stage(measured: report.Res
     assert set(section["long"]["us"]) == FIGURE
     assert all(set(figures["us"]) == FIGURE for figures in section["hops"].values())
     assert set(codec.STAGES) == set(section["stages_at_8"])
+
+
+def test_a_branch_is_measured_in_a_run_of_each_width_with_an_owner_and_without() -> None:
+    section = branches.run(rounds=1, branches=2, widths=(2, 3))
+    assert {style: set(by_width) for style, by_width in section["styles"].items()} == {
+        "stamp": {"2", "3"},
+        "front-controller": {"2", "3"},
+    }
 
 
 def test_results_name_their_date_and_machine(measured: report.Results) -> None:
