@@ -41,16 +41,15 @@ def undo_stack(stamp: Stamp) -> list[Entry]:
 
 def unsettled(history: Iterable[Entry]) -> list[Entry]:
     """The entries of a history that are still to be undone, in their order."""
-    stack: list[Entry] = []
+    live: dict[tuple[str | None, int], Entry] = {}
     for entry in history:
         if entry.undoes is not None:
-            settled = (entry.branch, entry.undoes)
-            stack = [earlier for earlier in stack if (earlier.branch, earlier.seq) != settled]
+            live.pop((entry.branch, entry.undoes), None)
         elif entry.pivot and entry.outcome in PASSED:
-            stack = []
+            live.clear()
         elif entry.undo and entry.outcome in UNDOABLE:
-            stack.append(entry)
-    return stack
+            live[entry.branch, entry.seq] = entry
+    return list(live.values())
 
 
 def to_settle(stamp: Stamp, step: Step) -> Entry | None:
