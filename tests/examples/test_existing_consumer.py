@@ -21,6 +21,7 @@ from brokers.contract import Binding, Broker, Exchange, Message, Publication, Qu
 from brokers.registry import broker_for
 from stamp import Service
 from stamp.journal import recorded
+from stamp.layout import JOURNAL
 from stamp.ledger import project
 from stamp.resources import examples
 from stamp.sighting import sight
@@ -71,10 +72,10 @@ async def desk(url: str) -> AsyncIterator[Broker]:
 
 
 @asynccontextmanager
-async def neighbours(broker: Broker) -> AsyncIterator[None]:
-    """Who starts runs, and who takes what the application sends."""
+async def neighbours(broker: Broker) -> AsyncIterator[int]:
+    """Who starts runs, and who takes what the application sends. Gives the place in the journal where that begins."""
     async with portal.open(broker=broker, consume=False), mail.open(broker=broker):
-        yield
+        yield await broker.end(JOURNAL)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -119,11 +120,11 @@ def test_before_it_publishes_plain_bodies(rabbitmq: Server, tmp_path: Path) -> N
 
 def test_after_it_publishes_the_same_bodies_and_the_runs_complete(rabbitmq: Server, tmp_path: Path) -> None:
     async def play() -> None:
-        async with desk(rabbitmq.url) as broker, neighbours(broker):
+        async with desk(rabbitmq.url) as broker, neighbours(broker) as since:
             with application("after", rabbitmq.url, tmp_path / "desk.db"):
                 runs = await started(TICKETS)
                 assert await bodies(broker, len(TICKETS)) == EXPECTED["assigned"]
-                await until(lambda: completed(broker, runs))
+                await until(lambda: completed(broker, runs, since))
         assert rows(tmp_path / "desk.db") == EXPECTED["assigned"]
 
     asyncio.run(play())
@@ -131,14 +132,14 @@ def test_after_it_publishes_the_same_bodies_and_the_runs_complete(rabbitmq: Serv
 
 def test_after_a_message_that_comes_twice_is_handled_once(rabbitmq: Server, tmp_path: Path) -> None:
     async def play() -> None:
-        async with desk(rabbitmq.url) as broker, neighbours(broker):
+        async with desk(rabbitmq.url) as broker, neighbours(broker) as since:
             with application("after", rabbitmq.url, tmp_path / "desk.db"):
                 (run,) = await started(TICKETS[:1])
-                await until(lambda: completed(broker, [run]))
-                first, *_ = [r async for r in recorded(broker) if r.message.correlation_id == run]
+                await until(lambda: completed(broker, [run], since))
+                first, *_ = [r async for r in recorded(broker, start=since) if r.message.correlation_id == run]
                 await broker.publish(Publication("", QUEUE, first.message))
                 (other,) = await started(TICKETS[1:2])
-                await until(lambda: completed(broker, [other]))
+                await until(lambda: completed(broker, [other], since))
         assert rows(tmp_path / "desk.db") == EXPECTED["assigned"][:2]
 
     asyncio.run(play())
@@ -149,12 +150,12 @@ def test_after_it_may_be_killed_at_any_time(rabbitmq: Server, tmp_path: Path) ->
     tickets = [TicketCreated(f"T-{number:03d}", "mail") for number in range(MANY)]
 
     async def play() -> None:
-        async with desk(rabbitmq.url) as broker, neighbours(broker):
+        async with desk(rabbitmq.url) as broker, neighbours(broker) as since:
             with application("after", rabbitmq.url, database):
                 runs = await started(tickets)
                 await until(lambda: has_rows(database, 5))
             with application("after", rabbitmq.url, database):
-                await until(lambda: completed(broker, runs))
+                await until(lambda: completed(broker, runs, since))
         assert rows(database) == [[ticket.ticket_id, "Barbara"] for ticket in tickets]
 
     asyncio.run(play())
@@ -175,9 +176,11 @@ async def has_rows(database: Path, count: int) -> bool:
     return len(rows(database)) >= count
 
 
-async def completed(broker: Broker, runs: list[str]) -> bool:
-    """Whether the journal has seen the end of these runs."""
-    seen = [sight(record.message, record.exchange, record.routing_key) async for record in recorded(broker)]
+async def completed(broker: Broker, runs: list[str], since: int) -> bool:
+    """Whether the journal has seen the end of these runs, from an offset on."""
+    seen = [
+        sight(record.message, record.exchange, record.routing_key) async for record in recorded(broker, start=since)
+    ]
     ledger = project(sighting for sighting in seen if sighting is not None)
     return all(run in ledger and ledger[run].stamp.phase == "completed" for run in runs)
 
