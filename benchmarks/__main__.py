@@ -139,8 +139,15 @@ def _grown(part: str, url: str, options: argparse.Namespace) -> dict[str, Any]:
     match kind:
         case "history":
             return asyncio.run(growth.history(url, runs=runs, rounds=rounds))
-        case "inbox":
-            found = growth.inbox(url, store=store, finished_runs=options.finished, runs=runs, rounds=rounds)
+        case "inbox" | "owner":
+            found = growth.remembered(
+                url,
+                store=store,
+                style=growth.STYLES[kind],
+                finished_runs=options.finished,
+                runs=runs,
+                rounds=rounds,
+            )
             return asyncio.run(found)
         case "memory":
             return memory.service(url, store=store, hops=options.hops, seconds=options.seconds or math.inf)

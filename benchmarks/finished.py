@@ -1,4 +1,4 @@
-"""Inboxes as they are after very many runs: rows written in bulk, as SQL, and not one hop made."""
+"""Inboxes and ledgers as they are after very many runs: rows written in bulk, as SQL, and not one hop made."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,8 +14,13 @@ from uuid import UUID
 import asyncpg  # type: ignore[import-untyped]
 
 from stamp.ids import inbox_key, run_id
+from stamp.ports import LedgerRow
 from stamp.registry import store_for
-from stamp.stores.sql import Schema
+from stamp.stores.ledger_sql import COLUMNS
+from stamp.stores.sql import Schema, sqlite_schema
+
+LedgerValues = tuple[Any, ...]
+"""A row of the ledger as the database has it."""
 
 DAY = 86_400.0
 """Seconds. The rows expire in a day: nothing prunes them while it is measured."""
@@ -53,6 +59,39 @@ async def postgres(url: str, database: str, consumers: Mapping[str, str], runs: 
     return target
 
 
+def ledger_row(file: Path) -> LedgerValues:
+    """The one row of the ledger in a SQLite file, as it is stored."""
+    schema = sqlite_schema("stamp_")
+    with closing(sqlite3.connect(file)) as db:
+        (row,) = db.execute(f"SELECT {COLUMNS} FROM {schema.ledger}").fetchall()
+    return tuple(row)
+
+
+async def sqlite_ledger(file: Path, row: LedgerValues, runs: int) -> None:
+    """A ledger that knows of `runs` runs which ended as that of `row` did."""
+    schema = await _tables(f"sqlite:///{file}")
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA cache_size = -400000")
+        places = ", ".join("?" * len(row))
+        db.executemany(f"INSERT INTO {schema.ledger} ({COLUMNS}) VALUES ({places})", _alike(row, runs))
+        db.commit()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+async def postgres_ledger(target: str, row: LedgerValues, runs: int) -> None:
+    """The same in a database on a server."""
+    schema = await _tables(target)
+    connection = await asyncpg.connect(target)
+    try:
+        await connection.copy_records_to_table(
+            "ledger", schema_name=schema.place, records=_alike(row, runs), columns=LedgerRow._fields
+        )
+        await connection.execute(f"VACUUM ANALYZE {schema.ledger}")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
+
+
 async def wal_kib(url: str) -> float:
     """What the server has put into its write-ahead log so far, page images included."""
     connection = await asyncpg.connect(url)
@@ -71,11 +110,34 @@ async def _tables(url: str) -> Schema:
     return schema
 
 
+def _alike(row: LedgerValues, runs: int) -> Iterator[LedgerValues]:
+    """Rows of runs that ended as one did, in the order in which they began."""
+    sample = LedgerRow._make(row)
+    thrown = random.Random(2)
+    for started in _beginnings(runs):
+        run = run_id(started, thrown.randbytes(10))
+        record = bytes(sample.record).replace(sample.run.encode(), run.encode())
+        yield tuple(
+            sample._replace(
+                run=run,
+                started=started,
+                deadline=started + 2 * DAY,
+                updated=started + 1,
+                ended=started + 1,
+                expires=started + 3 * DAY,
+                record=record,
+            )
+        )
+
+
+def _beginnings(runs: int) -> Iterator[float]:
+    now = time.time()
+    return (now - (runs - number) * PACE for number in range(runs))
+
+
 def _rows(consumer: str, runs: int) -> Iterator[tuple[str, str, float]]:
     """One message of each run, in the order in which the runs began; all of them have ended."""
     thrown = random.Random(1)
-    now = time.time()
-    for number in range(runs):
-        started = now - (runs - number) * PACE
+    for started in _beginnings(runs):
         run = run_id(started, thrown.randbytes(10))
         yield consumer, inbox_key(run, str(UUID(int=thrown.getrandbits(128)))), started + DAY

@@ -18,14 +18,18 @@ from benchmarks.measure import listener, ratio, rows, written_kib
 from benchmarks.progress import say
 from benchmarks.stamped import BURST, StampedChain
 from brokers.contract import Publication
-from stamp import Hop, Service
+from stamp import FrontController, Hop, Service
 from stamp.codec import Codec
 from stamp.ids import run_id
 from stamp.layout import work_queue
 from stamp.runtime import Runtime
+from stamp.style import Style
 
 LENGTHS = (1, 8, 31, 32, 33, 40)
 """Hops that a run has behind it: few, the dearest history that does not fold, three that do."""
+
+STYLES: dict[str, Style] = {"inbox": tickets.STAMPED, "owner": FrontController("desk")}
+"""Who keeps the runs whose rows are piled up, by the part of the benchmark."""
 
 Contender = Any
 """Something with a `name` and a `round`, as `benchmarks.chain` has it."""
@@ -120,15 +124,20 @@ def _cost(figures: dict[str, Any]) -> float:
     return float(figures["client_us"]["median"] + figures["broker_us"]["median"])
 
 
-async def inbox(url: str, *, store: str, finished_runs: int, runs: int, rounds: int) -> dict[str, Any]:
-    """The chain over stores that remember many finished runs, and over empty ones."""
+async def remembered(
+    url: str, *, store: str, finished_runs: int, runs: int, rounds: int, style: Style = tickets.STAMPED
+) -> dict[str, Any]:
+    """The chain over inboxes that remember many finished runs, as does its owner's ledger, and over empty ones."""
     hops = runs * len(tickets.SERVICES)
     timer = _with_writes(timed(listener(urlsplit(url).port or 5672), hops), hops, *_written_by(store))
-    empty = StampedChain(url, "empty", journal=False, store=chain.store_url(store))
-    say(f"growth, inbox: writing {finished_runs:,} runs to {store}")
+    empty = StampedChain(url, "empty", journal=False, store=chain.store_url(store), style=style)
+    say(f"growth, {style.name}: writing {finished_runs:,} runs to {store}")
     async with _remembering(store, empty.consumers, finished_runs) as place:
-        full = StampedChain(url, "full", journal=False, store=place)
-        found = await alternating([empty, full], timer, runs=runs, rounds=rounds, what=f"growth, inbox on {store}")
+        if style.owner is not None:
+            await _with_ledger(store, place(Path(), style.owner), await _noted(url, style, timer), finished_runs)
+        full = StampedChain(url, "full", journal=False, store=place, style=style)
+        what = f"growth, {style.name} on {store}"
+        found = await alternating([empty, full], timer, runs=runs, rounds=rounds, what=what)
     return {
         **machine.now(rabbitmq=await chain.server_version(url), fsync_us=machine.fsync_us()),
         "rounds": rounds,
@@ -138,6 +147,23 @@ async def inbox(url: str, *, store: str, finished_runs: int, runs: int, rounds: 
         "ratio_full_to_empty": ratio(found["full"], found["empty"], "hops_s"),
         "cpu_ratio_full_to_empty": round(_cost(found["empty"]) / _cost(found["full"]), 2),
     }
+
+
+async def _noted(url: str, style: Style, timer: Timer) -> finished.LedgerValues:
+    """The row of a run that its owner has seen through to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        one = StampedChain(
+            url, "one", journal=False, store=lambda _, service: f"sqlite:///{folder}/{service}.db", style=style
+        )
+        await one.round(1, timer)
+        return finished.ledger_row(Path(folder, f"{style.owner}.db"))
+
+
+async def _with_ledger(store: str, place: str, row: finished.LedgerValues, finished_runs: int) -> None:
+    if store == "postgres":
+        await finished.postgres_ledger(place, row, finished_runs)
+    else:
+        await finished.sqlite_ledger(Path(place.removeprefix("sqlite:///")), row, finished_runs)
 
 
 Written = Callable[[], Awaitable[float]]

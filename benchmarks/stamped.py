@@ -26,6 +26,8 @@ from stamp.outgoing import publications
 from stamp.ports import Store, Transaction
 from stamp.registry import store_for
 from stamp.runtime import Runtime
+from stamp.slim import begun
+from stamp.style import Style
 from stamp.workflow import Workflow
 
 BURST = 200
@@ -61,12 +63,14 @@ class StampedChain:
         journal: bool,
         store: Callable[[Path, str], str] | None = None,
         label: str = "",
+        style: Style = tickets.STAMPED,
     ) -> None:
         self.name = name
         self._url = url
         self._journal = journal
         self._store = store
-        self._workflow = tickets.chain(label or f"TICKET{'_JOURNAL' if journal else ''}{'_STORE' if store else ''}")
+        label = label or f"TICKET{'_JOURNAL' if journal else ''}{'_STORE' if store else ''}"
+        self._workflow = tickets.chain(label, style)
 
     async def round(
         self, runs: int, timer: Callable[[Awaitable[None]], Awaitable[dict[str, float]]]
@@ -138,8 +142,8 @@ class StampedChain:
         return Counted(store)
 
     async def _fill(self, runtime: Runtime, runs: int) -> None:
-        waiting = [first(self._workflow, number) for number in range(runs)]
-        for place in range(0, runs, BURST):
+        waiting = [message for number in range(runs) for message in started(self._workflow, number)]
+        for place in range(0, len(waiting), BURST):
             outcomes = await runtime.broker.publish_all(waiting[place : place + BURST])
             if any(outcomes):
                 raise RuntimeError(f"the first messages did not get through: {next(filter(None, outcomes))}")
@@ -147,12 +151,17 @@ class StampedChain:
 
 def first(workflow: Workflow, number: int) -> Publication:
     """The message that starts a run."""
+    return started(workflow, number)[0]
+
+
+def started(workflow: Workflow, number: int) -> Sequence[Publication]:
+    """What starts a run: its first message, and the word to its owner if it has one."""
     event = tickets.TicketOpened(f"T-{number:06d}", tickets.problem(number))
     state = msgspec.to_builtins(tickets.ticket(number))
     now = time.time()
     run = run_id(now, os.urandom(10))
-    decision = begin(workflow, event, run=run, state=state, now=now)
-    return publications(decision, workflow, Codec(), service="tickets", now=now, trace={})[0]
+    decision = begun(workflow, begin(workflow, event, run=run, state=state, now=now))
+    return publications(decision, workflow, Codec(), service="tickets", now=now, trace={})
 
 
 async def _carried(runtimes: Sequence[Runtime], tally: tickets.Tally, runs: int) -> None:
@@ -162,7 +171,12 @@ async def _carried(runtimes: Sequence[Runtime], tally: tickets.Tally, runs: int)
 
 
 async def _ended(runtimes: Sequence[Runtime], tally: tickets.Tally, runs: int) -> None:
-    while tally.ended < runs or any(runtime.busy for runtime in runtimes):  # noqa: ASYNC110  it has no event for this
+    owned = any(runtime.keeper for runtime in runtimes)
+
+    def under_way() -> bool:
+        return min(tally.ended, tally.noted if owned else runs) < runs or any(runtime.busy for runtime in runtimes)
+
+    while under_way():  # noqa: ASYNC110  it has no event for this
         await asyncio.sleep(0.002)
 
 

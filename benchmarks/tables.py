@@ -153,10 +153,11 @@ def _history(_name: str, section: Section) -> Iterator[str]:
 
 
 def _inbox(name: str, section: Section) -> Iterator[str]:
-    store = name.partition(" ")[2]
+    kind, _, store = name.partition(" ")
+    what = "inbox" if kind == "inbox" else "front controller: inbox and ledger"
     yield f"{section['rounds']} rounds of {section['runs_per_round']} runs each, alternating, load {_load(section)}."
     yield ""
-    yield f"| inbox, {store} | hops/s | min | max | client CPU a hop | written a hop | to empty | by CPU |"
+    yield f"| {what}, {store} | hops/s | min | max | client CPU a hop | written a hop | to empty | by CPU |"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|"
     for state, label in (("empty", "empty"), ("full", f"{section['finished_runs']:,} finished runs")):
         figures = section["chains"][state]
@@ -225,6 +226,8 @@ GROWTH: dict[str, Callable[[str, Section], Iterator[str]]] = {
     "history": _history,
     "inbox sqlite": _inbox,
     "inbox postgres": _inbox,
+    "owner sqlite": _inbox,
+    "owner postgres": _inbox,
     "memory none": _memory,
     "memory sqlite": _memory,
     "ledger": _ledger,

@@ -138,6 +138,20 @@ TARGETS = (
         why="inbox postgres",
     ),
     Target(
+        "the same with a front controller and its ledger, SQLite",
+        0.9,
+        0.97,
+        ("growth", "owner sqlite", "ratio_full_to_empty"),
+        why="owner sqlite",
+    ),
+    Target(
+        "the same with a front controller and its ledger, PostgreSQL",
+        0.9,
+        0.97,
+        ("growth", "owner postgres", "ratio_full_to_empty"),
+        why="owner postgres",
+    ),
+    Target(
         "memory after 1,000,000 hops : 10,000, no store",
         1.1,
         1.02,
@@ -210,9 +224,13 @@ def unexplained(results: Results) -> list[str]:
     return list(dict.fromkeys(asked))
 
 
+REMEMBERED = tuple((kind, store) for kind in growth.STYLES for store in ("sqlite", "postgres"))
+"""What remembers the runs that have ended: inboxes, and an owner's ledger beside them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured; as it stands it takes about eighteen minutes on two cores, nine of them for the memory."""
+    """How much is measured; as it stands it takes about 25 minutes on two cores, nine of them for the memory."""
 
     runs: int = 1000
     rounds: int = 5
@@ -254,11 +272,16 @@ def _sections(url: str, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _grown(url: str, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "growth/history", asyncio.run(growth.history(url, runs=plan.runs // 2, rounds=plan.rounds))
-    for store in ("sqlite", "postgres"):
-        found = growth.inbox(
-            url, store=store, finished_runs=plan.finished_runs, runs=plan.runs // 2, rounds=plan.inbox_rounds
+    for kind, store in REMEMBERED:
+        found = growth.remembered(
+            url,
+            store=store,
+            style=growth.STYLES[kind],
+            finished_runs=plan.finished_runs,
+            runs=plan.runs // 2,
+            rounds=plan.inbox_rounds,
         )
-        yield f"growth/inbox {store}", asyncio.run(found)
+        yield f"growth/{kind} {store}", asyncio.run(found)
     for store in ("none", "sqlite"):
         yield f"growth/memory {store}", memory.service(url, store=store, hops=plan.hops, seconds=plan.memory_seconds)
     yield "growth/ledger", memory.ledger()
@@ -274,9 +297,9 @@ def _of_chain(store: str) -> Callable[[str, int, Results], Lines]:
     return lambda url, runs, _: profiles.top(profiles.of_round(chain.chains(url, store)[1], runs))
 
 
-def _of_inbox(store: str) -> Callable[[str, int, Results], Lines]:
+def _of_remembered(kind: str, store: str) -> Callable[[str, int, Results], Lines]:
     def lines(_url: str, _runs: int, results: Results) -> Lines:
-        chains = results["growth"][f"inbox {store}"]["chains"]
+        chains = results["growth"][f"{kind} {store}"]["chains"]
         empty, full = (chains[name] for name in ("empty", "full"))
         figures = ["client_us", "hops_per_commit", "written_kib" if store == "sqlite" else "wal_kib"]
         return [
@@ -316,7 +339,7 @@ EXPLANATIONS: dict[str, Callable[[str, int, Results], Lines]] = {
     "latency": lambda url, _runs, _: profiles.top(asyncio.run(latency.profiled(url))),
     "history": lambda url, runs, _: profiles.top(profiles.of_round(growth.HopAt(url, 32), runs)),
     "codec": lambda _url, runs, _: profiles.top(codec.profiled(runs, length=32)),
-    **{f"inbox {store}": _of_inbox(store) for store in ("sqlite", "postgres")},
+    **{f"{kind} {store}": _of_remembered(kind, store) for kind, store in REMEMBERED},
     **{f"memory {store}": _of_memory(store) for store in ("none", "sqlite")},
     **{name: _of_scale(name) for name in ("scale", "scale waiting")},
     "help": lambda *_: command.slowest_imports("stamp --help"),

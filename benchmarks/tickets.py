@@ -8,9 +8,13 @@ from dataclasses import dataclass
 import msgspec
 
 from benchmarks.texts import DESCRIPTION, SERVICES, problem
-from stamp import Hop, Service, Step, Workflow
+from stamp import Hop, Service, Stamped, Step, Workflow
+from stamp.events import Event, RunEnded
+from stamp.style import Style
 
 __all__ = ["DESCRIPTION", "SERVICES", "problem"]
+
+STAMPED = Stamped()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +66,13 @@ def ticket(number: int = 1) -> Ticket:
     return Ticket(ticket_id=f"T-{number:06d}", product="router-9000", customer="Grünwald & Söhne")
 
 
-def chain(name: str) -> Workflow:
+def chain(name: str, style: Style = STAMPED) -> Workflow:
     """Four steps at four services, one event after the other."""
     steps = [
         Step(f"step-{place}", service=service, on=CHAIN[place], emits=CHAIN[place + 1])
         for place, service in enumerate(SERVICES)
     ]
-    return Workflow(name, version=1, state=Ticket, start=CHAIN[0], deadline="48h", steps=steps)
+    return Workflow(name, version=1, state=Ticket, start=CHAIN[0], deadline="48h", steps=steps, style=style)
 
 
 def line(length: int) -> Workflow:
@@ -88,15 +92,31 @@ def line(length: int) -> Workflow:
 
 
 class Tally:
-    """Counts runs that passed their last handler."""
+    """Counts runs that passed their last handler, and those whose end their owner has noted."""
 
     def __init__(self) -> None:
         self.ended = 0
+        self.noted = 0
 
 
 def services(workflow: Workflow, tally: Tally) -> list[Service]:
-    """The four services of the chain; each handler notes its name in the state and passes the ticket on."""
-    return [_service(workflow, place, tally) for place in range(len(SERVICES))]
+    """The four services of the chain; each handler notes its name in the state and passes the ticket on.
+
+    Behind them the owner of the runs, if the workflow's style has one.
+    """
+    four = [_service(workflow, place, tally) for place in range(len(SERVICES))]
+    return four if workflow.style.owner is None else [*four, _owner(workflow, workflow.style.owner, tally)]
+
+
+def _owner(workflow: Workflow, name: str, tally: Tally) -> Service:
+    owner = Service(name)
+    owner.owns(workflow)
+
+    def note(event: Event) -> None:
+        tally.noted += isinstance(event, RunEnded)
+
+    owner.observers.append(note)
+    return owner
 
 
 def _service(workflow: Workflow, place: int, tally: Tally) -> Service:

@@ -26,9 +26,14 @@ def test_a_hop_is_carried_at_every_length_of_the_history(rabbitmq: Server) -> No
     assert [int(length) for length in found["client_to_1"]] == list(growth.LENGTHS)
 
 
-def test_an_inbox_that_remembers_is_measured_beside_an_empty_one(rabbitmq: Server) -> None:
-    found = asyncio.run(growth.inbox(rabbitmq.url, store="sqlite", finished_runs=10, runs=5, rounds=1))
-    assert set(found["chains"]) == {"empty", "full"}
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+@pytest.mark.parametrize("kind", growth.STYLES)
+def test_stores_that_remember_are_measured_beside_empty_ones(
+    rabbitmq: Server, postgres: str, monkeypatch: pytest.MonkeyPatch, kind: str, store: str
+) -> None:
+    monkeypatch.setenv("POSTGRES_URL", postgres)
+    found = growth.remembered(rabbitmq.url, store=store, style=growth.STYLES[kind], finished_runs=10, runs=5, rounds=1)
+    assert set(asyncio.run(found)["chains"]) == {"empty", "full"}
 
 
 def test_a_watched_process_tells_its_size_over_its_hops(rabbitmq: Server) -> None:
