@@ -58,7 +58,7 @@ check: env ## ruff, mypy, pyright, arrows, generated docs
 	$(BIN)/python -m docs.generate --check
 	$(BIN)/python -m pytest -q tests/house
 
-bench: env servers ## measure everything in about 25 minutes, and rewrite docs/benchmarks.md
+bench: env servers ## measure everything in about 21 minutes, and rewrite docs/benchmarks.md
 	$(BIN)/python -m benchmarks targets
 
 bench-guard: env ## has a hop become dearer than benchmarks/baseline.json?

@@ -230,7 +230,7 @@ REMEMBERED = tuple((kind, store) for kind in growth.STYLES for store in ("sqlite
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured; as it stands it takes about 25 minutes on two cores, nine of them for the memory."""
+    """How much is measured; as it stands it takes about 21 minutes on two cores, nine of them for the memory."""
 
     runs: int = 1000
     rounds: int = 5
