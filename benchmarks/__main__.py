@@ -83,7 +83,7 @@ def _add_more(commands: Any, shared: argparse.ArgumentParser) -> None:
     top = commands.add_parser("command", parents=[shared], help="what the command line costs")
     top.add_argument("--rounds", type=int, default=15)
     top.set_defaults(measure=_command)
-    aims = commands.add_parser("targets", parents=[on_broker], help="everything, in about eighteen minutes")
+    aims = commands.add_parser("targets", parents=[on_broker], help="everything, in about 21 minutes")
     aims.set_defaults(measure=_targets)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -33,11 +33,7 @@ async def sqlite(folder: Path, consumers: Mapping[str, str], runs: int) -> None:
     """`<service>.db` for every service, whose inbox remembers `runs` messages of its consumer."""
     for service, consumer in consumers.items():
         schema = await _tables(f"sqlite:///{folder}/{service}.db")
-        with sqlite3.connect(folder / f"{service}.db") as db:
-            db.execute("PRAGMA cache_size = -400000")
-            db.executemany(f"INSERT INTO {schema.inbox} VALUES (?, ?, ?)", _rows(consumer, runs))
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        db.close()
+        _insert(folder / f"{service}.db", f"{schema.inbox} VALUES (?, ?, ?)", _rows(consumer, runs))
 
 
 async def postgres(url: str, database: str, consumers: Mapping[str, str], runs: int) -> str:
@@ -48,14 +44,9 @@ async def postgres(url: str, database: str, consumers: Mapping[str, str], runs: 
     await connection.close()
     target = f"{url.rpartition('/')[0]}/{database}"
     schema = await _tables(target)
-    connection = await asyncpg.connect(target)
-    try:
+    async with _loading(target, schema.inbox) as connection:
         for consumer in consumers.values():
             await connection.copy_records_to_table("inbox", schema_name=schema.place, records=_rows(consumer, runs))
-        await connection.execute(f"VACUUM ANALYZE {schema.inbox}")
-        await connection.execute("CHECKPOINT")
-    finally:
-        await connection.close()
     return target
 
 
@@ -70,26 +61,16 @@ def ledger_row(file: Path) -> LedgerValues:
 async def sqlite_ledger(file: Path, row: LedgerValues, runs: int) -> None:
     """A ledger that knows of `runs` runs which ended as that of `row` did."""
     schema = await _tables(f"sqlite:///{file}")
-    with closing(sqlite3.connect(file)) as db:
-        db.execute("PRAGMA cache_size = -400000")
-        places = ", ".join("?" * len(row))
-        db.executemany(f"INSERT INTO {schema.ledger} ({COLUMNS}) VALUES ({places})", _alike(row, runs))
-        db.commit()
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    _insert(file, f"{schema.ledger} ({COLUMNS}) VALUES ({', '.join('?' * len(row))})", _alike(row, runs))
 
 
 async def postgres_ledger(target: str, row: LedgerValues, runs: int) -> None:
     """The same in a database on a server."""
     schema = await _tables(target)
-    connection = await asyncpg.connect(target)
-    try:
+    async with _loading(target, schema.ledger) as connection:
         await connection.copy_records_to_table(
             "ledger", schema_name=schema.place, records=_alike(row, runs), columns=LedgerRow._fields
         )
-        await connection.execute(f"VACUUM ANALYZE {schema.ledger}")
-        await connection.execute("CHECKPOINT")
-    finally:
-        await connection.close()
 
 
 async def wal_kib(url: str) -> float:
@@ -100,6 +81,26 @@ async def wal_kib(url: str) -> float:
     finally:
         await connection.close()
     return float(found) / 1024
+
+
+def _insert(file: Path, into: str, values: Iterator[tuple[Any, ...]]) -> None:
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA cache_size = -400000")
+        db.executemany(f"INSERT INTO {into}", values)
+        db.commit()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@asynccontextmanager
+async def _loading(target: str, table: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that fills a table; then the planner knows of its rows, and no log of them is left to be written."""
+    connection = await asyncpg.connect(target)
+    try:
+        yield connection
+        await connection.execute(f"VACUUM ANALYZE {table}")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
 
 
 async def _tables(url: str) -> Schema:

@@ -68,7 +68,8 @@ class StampedChain:
         self.name = name
         self._url = url
         self._journal = journal
-        self._store = store
+        self.place = store
+        """Where a service keeps its rows, by a folder and its name; `None` is no store."""
         label = label or f"TICKET{'_JOURNAL' if journal else ''}{'_STORE' if store else ''}"
         self._workflow = tickets.chain(label, style)
 
@@ -134,9 +135,9 @@ class StampedChain:
             yield runtimes, stores
 
     async def _opened_store(self, stack: AsyncExitStack, folder: Path, service: Service) -> Counted | None:
-        if self._store is None:
+        if self.place is None:
             return None
-        store = store_for(self._store(folder, service.name))
+        store = store_for(self.place(folder, service.name))
         await store.open()
         stack.push_async_callback(store.close)
         return Counted(store)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -10,6 +14,9 @@ from benchmarks import growth, latency, memory
 from benchmarks.peers import alternating
 from benchmarks.peers.contenders import CONTENDERS, Peer
 from benchmarks.peers.environment import last_words
+from stamp.ledger import load
+from stamp.ports import LedgerRow
+from stamp.registry import store_for
 from tests.servers import Server
 
 CHAINS = {"bare aio-pika", "stamped", "stamped, sqlite"}
@@ -34,6 +41,36 @@ def test_stores_that_remember_are_measured_beside_empty_ones(
     monkeypatch.setenv("POSTGRES_URL", postgres)
     found = growth.remembered(rabbitmq.url, store=store, style=growth.STYLES[kind], finished_runs=10, runs=5, rounds=1)
     assert set(asyncio.run(found)["chains"]) == {"empty", "full"}
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_the_owner_that_is_measured_finds_the_finished_runs_in_its_ledger(
+    rabbitmq: Server, postgres: str, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    found: dict[str, Sequence[LedgerRow]] = {}
+
+    async def looked(contenders: Sequence[Any], *_: Any, **__: Any) -> dict[str, Any]:
+        for one in contenders:
+            with TemporaryDirectory() as folder:
+                opened: Any = store_for(one.place(Path(folder), "desk"))
+                await opened.open()
+                found[one.name] = await opened.ledger()
+                await opened.close()
+        raise Looked
+
+    monkeypatch.setenv("POSTGRES_URL", postgres)
+    monkeypatch.setattr(growth, "alternating", looked)
+    style = growth.STYLES["owner"]
+    with pytest.raises(Looked):
+        asyncio.run(growth.remembered(rabbitmq.url, store=store, style=style, finished_runs=7, runs=5, rounds=1))
+    full = found["full"]
+    assert len({row.run for row in full} - {row.run for row in found["empty"]}) == 7
+    assert {row.status for row in full} == {"completed"}
+    assert [load(row.record).run for row in full] == [row.run for row in full]
+
+
+class Looked(Exception):  # noqa: N818  it says what is the case
+    """What was to be seen was seen; nothing need be measured."""
 
 
 def test_a_watched_process_tells_its_size_over_its_hops(rabbitmq: Server) -> None:
